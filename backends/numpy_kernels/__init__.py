@@ -1,0 +1,1 @@
+"""Reference kernels: what every other backend must compute."""

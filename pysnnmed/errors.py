@@ -1,0 +1,46 @@
+"""The exceptions that bad input raises. Every message is a sentence: subject, rule, offending value, cure."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class PysnnmedError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class ParameterError(PysnnmedError, ValueError):
+    """An argument or a model parameter breaks its rule."""
+
+
+class ShapeError(PysnnmedError, ValueError):
+    """An array has the wrong number of axes, channels or elements."""
+
+
+class ImageError(PysnnmedError, ValueError):
+    """An image or displacement file cannot be read safely, or two geometries do not fit together."""
+
+
+class WeightsError(PysnnmedError, ValueError):
+    """A weights or checkpoint file is damaged, incomplete or made for another network."""
+
+
+class MissingExtraError(PysnnmedError, ImportError):
+    """An optional dependency is needed and not installed."""
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional dependency, or say which extra installs it.
+
+    >>> require("json", extra="med", purpose="reading JSON").__name__
+    'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"{purpose} needs the package {package!r}, which cannot be imported ({error}); "
+            f"install it with: pip install 'pysnnmed[{extra}]'"
+        ) from error

@@ -1,0 +1,23 @@
+"""Arguments on which each kernel of each backend is compared with the reference, one module per kind of kernel.
+
+Each module defines CASES: {kernel name: KernelCase}. A strategy draws the tuple of positional arguments. Where sums are
+exact (integer-valued data) the results must be equal; elsewhere a tolerance says how far two summation orders may part.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+
+from hypothesis.strategies import SearchStrategy
+
+
+@dataclass(frozen=True)
+class KernelCase:
+    arguments: SearchStrategy
+    rtol: float = 0.0
+    atol: float = 0.0
+
+
+CASES: dict[str, KernelCase] = {}
+for _module in pkgutil.iter_modules(__path__):
+    CASES.update(importlib.import_module(f"{__name__}.{_module.name}").CASES)
