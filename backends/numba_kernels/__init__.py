@@ -1,0 +1,31 @@
+"""Numba kernels: the loops written out, compiled once and kept on disk, spread over threads by `..threads`.
+
+Numba notices an edit of a cached function but not of the jitted helpers it calls (numba issue 1833), and a cache beside
+an installed file outlives its package (issue 9350). So the cache has a folder of its own, named after a digest of every
+source file of the backends, in $NUMBA_CACHE_DIR if that is set, else in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+
+
+def _cache_folder() -> str:
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).resolve().parents[1].rglob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return str(home / "pysnnmed" / "numba" / digest.hexdigest()[:16])
+
+
+_users_choice = numba.config.CACHE_DIR
+if not _users_choice:
+    numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
+
+# (one import per kind of kernel)
+
+numba.config.CACHE_DIR = _users_choice
