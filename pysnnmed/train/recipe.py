@@ -1,0 +1,136 @@
+"""Recipes: everything that decides the result of a training run, in one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import ParameterError
+from ..models.spikereg import SpikeRegConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Real volumes and generated pairs.
+
+    train, test           [start, stop) of the subjects sorted by name
+    grid                  voxels of the training grid at `spacing` mm; volumes are centred in it
+    test_grid             voxels of the grid for evaluation
+    generated_fraction    share of training steps that see a generated pair
+    generated_pairs       how many such pairs are drawn before training
+    """
+
+    train: tuple[int, int] = (0, 160)
+    test: tuple[int, int] = (160, 200)
+    grid: tuple[int, ...] = (48, 64, 48)
+    test_grid: tuple[int, ...] = (64, 64, 64)
+    generated_fraction: float = 0.25
+    generated_pairs: int = 200
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """similarity - lncc * LNCC(window) + diffusion * (mean squared forward differences of the displacement)."""
+
+    window: int = 9
+    diffusion: float = 0.3
+    rate_target: float = 0.1
+    rate_l1: float = 1e-4
+    rate_l2: float = 1e-2
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """One stage of training with Adam, linear warm-up and cosine decay."""
+
+    steps: int = 1000
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warm_up: int = 100
+    clip: float = 1.0
+    checkpoint_every: int = 250
+    evaluate_every: int = 500
+
+
+@dataclass(frozen=True)
+class ConversionRecipe:
+    """percentile of positive activations, over the first `examples` training pairs; `leak` is the initial beta."""
+
+    percentile: float = 99.0
+    examples: int = 16
+    leak: float = 1.0
+    learn_neurons: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run of SpikeReg: teacher, conversion, fine-tuning."""
+
+    name: str
+    seed: int = 0
+    network: SpikeRegConfig = field(default_factory=SpikeRegConfig)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    teacher: StageRecipe = field(default_factory=StageRecipe)
+    conversion: ConversionRecipe = field(default_factory=ConversionRecipe)
+    finetune: StageRecipe = field(default_factory=StageRecipe)
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Read a recipe by file name, or by the name of one that comes with the package.
+
+    Raises ParameterError for a missing file, invalid TOML, an unknown key or a value of the wrong type.
+    """
+    path = RECIPES / f"{name}.toml" if (RECIPES / f"{name}.toml").exists() else Path(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise ParameterError(f"recipe {str(name)!r} cannot be read ({error.strerror}); those included: {known}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError(f"{path}: not valid TOML: {error}") from error
+    return _build(Recipe, {"name": path.stem, **table}, str(path))
+
+
+def _build(kind: type, table: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a table, sections becoming nested dataclasses, lists tuples."""
+    known = {f.name: f for f in fields(kind)}
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            raise ParameterError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
+        section = _SECTIONS.get(key) if kind is Recipe else None
+        if section:
+            if not isinstance(value, dict):
+                raise ParameterError(f"{where}: [{key}] must be a section")
+            value = _build(section, value, f"{where} [{key}]")
+        else:
+            value = tuple(value) if isinstance(value, list) else value
+            default = _default(known[key])
+            if default is not None and not isinstance(value, _accepted(default)):
+                raise ParameterError(f"{where}: {key} must be {type(default).__name__}, not {value!r}")
+        values[key] = value
+    return kind(**values)
+
+
+_SECTIONS = {
+    "network": SpikeRegConfig,
+    "data": DataRecipe,
+    "loss": LossRecipe,
+    "teacher": StageRecipe,
+    "conversion": ConversionRecipe,
+    "finetune": StageRecipe,
+}
+
+
+def _default(f: Any) -> Any:
+    return None if f.default is f.default_factory else f.default
+
+
+def _accepted(default: Any) -> tuple[type, ...]:
+    return (int, float) if type(default) is float else (type(default),)
