@@ -2,7 +2,8 @@
 
 A `Tensor` is an array plus the `Function` call that made it. A `Function` is one differentiable operation: `forward`
 maps arrays to an array, `backward` maps the gradient of the output to one gradient per input (the vector-Jacobian
-product). `Tensor.backward` walks the calls from the result back to the leaves. Operations live in `ops`, `conv`, `warp`.
+product). `Tensor.backward` walks the calls from the result back to the leaves. The operations themselves live in `ops`,
+`conv` and `warp`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .errors import ParameterError, ShapeError
+from .errors import ParameterError, PysnnmedError, ShapeError
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
@@ -32,7 +34,8 @@ def no_grad() -> Iterator[None]:
 class Tensor:
     """An ndarray that remembers how it was computed.
 
-    `data` is the array, `grad` an array of the same shape that `backward` fills on leaves which `requires_grad`.
+    `data` is the array, `grad` an array of its shape and type that `backward` fills on leaves which `requires_grad`.
+    Operators and methods are those of `ops`; comparisons give plain bool arrays. Tensors hash by identity.
     """
 
     __slots__ = ("__weakref__", "call", "data", "grad", "requires_grad")
@@ -65,8 +68,14 @@ class Tensor:
     def __len__(self) -> int:
         return len(self.data)
 
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise ParameterError("NumPy would lose the gradient of this Tensor; use pysnnmed.ops, or take its .data")
+
     def __repr__(self) -> str:
-        origin = f", made by {type(self.call).__name__}" if self.call else ""
+        origin = "" if self.call in (None, _FREED) else f", made by {type(self.call).__name__}"
         return f"Tensor(shape={self.shape}, dtype={self.dtype}{origin})"
 
     def item(self) -> float:
@@ -84,32 +93,62 @@ class Tensor:
         A graph can be walked once: its saved arrays are gone afterwards.
         """
         if not self.requires_grad:
-            raise ParameterError("backward: this tensor does not depend on anything that requires a gradient")
+            raise ParameterError(
+                "backward: this tensor depends on nothing that requires a gradient; "
+                "create a leaf with requires_grad=True and compute outside no_grad()"
+            )
         if grad is None:
             if self.size != 1:
-                raise ShapeError(f"backward: without a gradient the tensor must be a scalar, not of shape {self.shape}")
+                raise ShapeError(
+                    f"backward: a tensor of shape {self.shape} is not a scalar; "
+                    "reduce it first, or pass a gradient of its shape"
+                )
             grad = np.ones_like(self.data)
         elif np.shape(grad) != self.shape:
-            raise ShapeError(f"backward: the gradient has shape {np.shape(grad)}, the tensor {self.shape}")
+            raise ShapeError(f"backward: the gradient must have the tensor's shape {self.shape}, not {np.shape(grad)}")
         pending = {id(self): np.asarray(grad, dtype=self.dtype)}
         for tensor in _users_first(self):
             g = pending.pop(id(tensor))
-            if tensor.call is None:
-                tensor.grad = g.copy() if tensor.grad is None else tensor.grad + g
+            if tensor.call is None:  # copied, because gradients may be views of each other
+                tensor.grad = np.array(g) if tensor.grad is None else np.asarray(tensor.grad + g)
                 continue
-            call, tensor.call = tensor.call, None  # drops the saved arrays as soon as they have been used
+            call, tensor.call = tensor.call, _FREED  # drops the saved arrays as soon as they have been used
             for parent, parent_grad in zip(call.parents, call.gradients(g), strict=True):
-                if parent_grad is not None and parent.requires_grad:
+                if parent_grad is not None:
                     key = id(parent)
                     pending[key] = pending[key] + parent_grad if key in pending else parent_grad
 
-    if TYPE_CHECKING:  # operators and methods that `ops` attaches to this class
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = __matmul__ = (
-            lambda self, other: Tensor(0)
-        )
-        __getitem__ = lambda self, index: Tensor(0)
-        __neg__ = lambda self: Tensor(0)
-        sum = mean = max = reshape = transpose = lambda self, *args, **options: Tensor(0)
+    if TYPE_CHECKING:  # what `ops` attaches to this class
+
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __add__(self, other: Operand) -> Tensor: ...
+        def __radd__(self, other: Operand) -> Tensor: ...
+        def __sub__(self, other: Operand) -> Tensor: ...
+        def __rsub__(self, other: Operand) -> Tensor: ...
+        def __mul__(self, other: Operand) -> Tensor: ...
+        def __rmul__(self, other: Operand) -> Tensor: ...
+        def __truediv__(self, other: Operand) -> Tensor: ...
+        def __rtruediv__(self, other: Operand) -> Tensor: ...
+        def __pow__(self, exponent: float) -> Tensor: ...
+        def __matmul__(self, other: Operand) -> Tensor: ...
+        def __rmatmul__(self, other: Operand) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __lt__(self, other: Operand) -> np.ndarray: ...
+        def __le__(self, other: Operand) -> np.ndarray: ...
+        def __gt__(self, other: Operand) -> np.ndarray: ...
+        def __ge__(self, other: Operand) -> np.ndarray: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def reshape(self, *shape: int | tuple[int, ...]) -> Tensor: ...
+        def transpose(self, *axes: int | tuple[int, ...]) -> Tensor: ...
+
+
+Operand: TypeAlias = Tensor | ArrayLike  # what an operation accepts: a tensor, an array, a number
+Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 def _users_first(root: Tensor) -> Iterator[Tensor]:
@@ -136,7 +175,13 @@ def _users_first(root: Tensor) -> Iterator[Tensor]:
 
 
 def _inputs(tensor: Tensor) -> list[Tensor]:
-    return [p for p in tensor.call.parents if p.requires_grad] if tensor.call else []
+    if tensor.call is _FREED:
+        raise ParameterError(
+            "backward: this graph, or a part of it, has been walked and freed; "
+            "add the losses and call backward once, or compute the forward pass again"
+        )
+    call = tensor.call
+    return [p for p, needed in zip(call.parents, call.needs, strict=True) if needed] if call else []
 
 
 class Function:
@@ -145,8 +190,9 @@ class Function:
         forward(ctx, *arrays, **options) -> array        may `ctx.save(...)` arrays and set attributes on ctx
         backward(ctx, grad)              -> one gradient, or None, per input array (a bare array if there is one input)
 
-    `ctx.needs[i]` says whether input i wants a gradient, so that backward can skip the work. Subclasses are registered
-    by name; a test compares the gradient of every registered Function with finite differences.
+    Neither writes to the arrays it is given; gradients may be views; None stands for zero. `ctx.needs[i]` says whether
+    input i wants a gradient, so that backward can skip the work. Subclasses are registered by name, those named `_Base` excepted;
+    a test compares the gradient of every registered Function with finite differences.
     """
 
     registry: ClassVar[dict[str, type[Function]]] = {}
@@ -154,7 +200,8 @@ class Function:
     backward: ClassVar[Any]
 
     def __init_subclass__(cls) -> None:
-        Function.registry[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):
+            Function.registry[cls.__name__] = cls
 
     def __init__(self, parents: tuple[Tensor, ...]):
         self.parents = parents
@@ -162,32 +209,54 @@ class Function:
         self.saved: tuple[Any, ...] = ()
 
     def save(self, *arrays: Any) -> None:
+        """Keep arrays for backward, in `self.saved`."""
         self.saved = arrays
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Tensor:
-        """Run forward on the data of `inputs` and record the call. Numbers and arrays take the type of the tensors."""
-        dtype = next((x.dtype for x in inputs if isinstance(x, Tensor)), None)
+        """Run forward on the data of `inputs` and record the call.
+
+        Numbers and arrays among the inputs take the floating-point type of the first tensor that has one.
+        """
+        dtype = next((x.dtype for x in inputs if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
         parents = tuple(x if isinstance(x, Tensor) else Tensor(np.asarray(x, dtype=dtype)) for x in inputs)
         call = cls(parents)
         recording = _recording.get() and any(call.needs)
         if not recording:
             call.needs = (False,) * len(parents)
-        out = Tensor(call.forward(*(p.data for p in parents), **options))
+        try:
+            out = Tensor(call.forward(*(p.data for p in parents), **options))
+        except PysnnmedError:
+            raise
+        except ValueError as error:  # NumPy's word for shapes and axes that do not fit
+            shapes = ", ".join(str(p.shape) for p in parents)
+            raise ShapeError(f"{cls.__name__}: cannot take inputs of shape {shapes}: {error}") from error
         if recording:
             out.requires_grad, out.call = True, call
         return out
 
-    def gradients(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
-        """backward, with its result checked: one gradient per input, each of the shape of its input."""
+    def gradients(self, grad: np.ndarray) -> list[np.ndarray | None]:
+        """backward, checked: for each input that needs it, a gradient of its shape and type; None for the others."""
         grads = self.backward(grad)
         grads = grads if isinstance(grads, tuple) else (grads,)
+        name = type(self).__name__
+        if len(grads) != len(self.parents):
+            raise ShapeError(
+                f"{name}.backward: must return one gradient per input, {len(self.parents)} here, not {len(grads)}"
+            )
+        checked: list[np.ndarray | None] = [None] * len(grads)
         for i, (parent, g) in enumerate(zip(self.parents, grads, strict=True)):
-            if g is not None and g.shape != parent.shape:
-                raise ShapeError(
-                    f"{type(self).__name__}.backward: gradient {i} has shape {g.shape}, its input {parent.shape}"
-                )
-        return grads
+            if not self.needs[i]:
+                continue
+            if g is None:
+                g = np.zeros(parent.shape)
+            if np.shape(g) != parent.shape:
+                raise ShapeError(f"{name}.backward: gradient {i} has shape {np.shape(g)}, its input {parent.shape}")
+            checked[i] = np.asarray(g, dtype=parent.dtype)
+        return checked
+
+
+_FREED = Function(())  # stands for a call whose graph has been walked
 
 
 def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
