@@ -26,6 +26,8 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
-# (one import per kind of kernel)
+from .neurons import lif_backward, lif_forward  # noqa: E402  after the choice of the folder
+
+__all__ = ["lif_backward", "lif_forward"]
 
 numba.config.CACHE_DIR = _users_choice

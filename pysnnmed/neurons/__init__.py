@@ -1,1 +1,16 @@
-""""""
+"""Neuron models, one file each. Importing this package imports them all, so that Neuron.registry is complete.
+
+A model is parameters and one pure step (see base.Neuron); `run` takes it over time. To add one, add one file.
+"""
+
+import importlib
+import pkgutil
+
+from .base import Neuron, run, unroll
+from .integrate_and_fire import IF
+from .lif import LIF
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["IF", "LIF", "Neuron", "run", "unroll"]

@@ -1,0 +1,119 @@
+"""Spiking neurons over time: the reference kernels, in place on chunks of neurons that stay in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+_CHUNK = 16384  # neurons per chunk: a handful of float32 rows of this length fit the second-level cache
+
+
+def lif_forward(
+    x: np.ndarray,
+    v0: np.ndarray,
+    steps: int,
+    beta: float,
+    v_threshold: float,
+    v_reset: float,
+    soft: bool,
+    strict: bool,
+    keep_h: bool,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Charge, fire and reset a leaky integrate-and-fire neuron `steps` times.
+
+        h[t] = beta v[t-1] + x[t];  s[t] = [h[t] >= v_threshold] (strict: >);
+        v[t] = h[t] - v_threshold s[t] (soft) or, where s[t] = 1, v_reset (hard)
+
+    x [T, ...] with T = steps, or [1, ...] for a current constant over time; v0 [...] = v[-1].
+    -> (s [T, ...], h [T, ...] or None unless keep_h, v[T-1] [...]), of the type of x.
+    """
+    rows = x.reshape(len(x), -1)
+    s = np.empty((steps, rows.shape[1]), x.dtype)
+    h = np.empty_like(s) if keep_h else None
+    v_last = v0.astype(x.dtype).reshape(-1)
+    for chunk in _chunks(len(v_last)):
+        v = v_last[chunk]
+        for t in range(steps):
+            v *= beta
+            v += rows[t if len(rows) > 1 else 0, chunk]
+            if h is not None:
+                h[t, chunk] = v
+            fired = v > v_threshold if strict else v >= v_threshold
+            s[t, chunk] = fired
+            if soft:
+                v -= v_threshold * s[t, chunk]
+            else:
+                v[fired] = v_reset
+    shape = (steps, *x.shape[1:])
+    return s.reshape(shape), None if h is None else h.reshape(shape), v_last.reshape(v0.shape)
+
+
+def lif_backward(
+    g_s: np.ndarray,
+    g_v_last: np.ndarray | None,
+    h: np.ndarray,
+    v0: np.ndarray,
+    beta: float,
+    v_threshold: float,
+    v_reset: float,
+    soft: bool,
+    strict: bool,
+    detach_reset: bool,
+    surrogate: Callable[[np.ndarray], np.ndarray],
+    constant: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Backpropagation through time of `lif_forward`, from h alone.
+
+    g_s [T, ...] and g_v_last [...] (None: zero) are the gradients of the spikes and of the final membrane; `surrogate`
+    maps h - v_threshold to the derivative of the spike, and `detach_reset` leaves the s of the reset without gradient.
+    -> (g_x [T, ...], or [1, ...] summed over time if `constant`; g_v0 [...]; g_beta []; g_threshold []).
+
+    With d = surrogate(h[t] - v_threshold) and the gradient g_v of v[t], step t of the way back is
+        g_spike = g_s[t] + g_v dv/ds,   dv/ds = -v_threshold (soft), v_reset - h[t] (hard), 0 (detached)
+        g_h     = g_spike d + g_v dv/dh,   dv/dh = 1 (soft), 1 - s[t] (hard)
+        g_x[t]  = g_h,   g_beta += g_h v[t-1],   g_threshold -= g_spike d + g_v s[t] (soft)
+        g_v    <- beta g_h
+    """
+    steps, dtype = len(h), h.dtype
+    spikes, potentials = g_s.reshape(steps, -1), h.reshape(steps, -1)
+    first = v0.reshape(-1)
+    n = len(first)
+    g_x = np.zeros((1 if constant else steps, n), dtype)
+    g_v0 = np.zeros(n, dtype) if g_v_last is None else g_v_last.astype(dtype).reshape(-1)
+    g_beta = g_threshold = 0.0
+    for chunk in _chunks(n):
+        g_v = g_v0[chunk]
+        for t in reversed(range(steps)):
+            u = potentials[t, chunk]
+            fired = u > v_threshold if strict else u >= v_threshold
+            g_spike = spikes[t, chunk]
+            if not detach_reset:
+                g_spike = g_spike + g_v * (-v_threshold if soft else v_reset - u)
+            through_spike = g_spike * surrogate(u - v_threshold)
+            g_threshold -= through_spike.sum(dtype=np.float64)
+            if soft:
+                g_threshold -= g_v.sum(where=fired, dtype=np.float64)
+            else:
+                g_v[fired] = 0
+            g_v += through_spike
+            before = _membrane(potentials[t - 1, chunk], v_threshold, v_reset, soft, strict) if t else first[chunk]
+            g_beta += np.vdot(g_v, before)
+            g_x[0 if constant else t, chunk] += g_v
+            g_v *= beta
+    return (
+        g_x.reshape(-1, *h.shape[1:]),
+        g_v0.reshape(v0.shape),
+        np.asarray(g_beta, dtype),
+        np.asarray(g_threshold, dtype),
+    )
+
+
+def _membrane(h: np.ndarray, v_threshold: float, v_reset: float, soft: bool, strict: bool) -> np.ndarray:
+    """The membrane after the reset, from the potential before it."""
+    fired = h > v_threshold if strict else h >= v_threshold
+    return np.where(fired, h - v_threshold if soft else h.dtype.type(v_reset), h)
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))

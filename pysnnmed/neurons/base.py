@@ -1,0 +1,126 @@
+"""What a neuron model is, the spike and its surrogate derivative, and how a neuron runs over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from .. import ops
+from ..errors import ParameterError, ShapeError
+from ..tensor import Function, Tensor, unbroadcast
+
+SurrogateFunction = Callable[[np.ndarray], np.ndarray]
+
+
+class Spike(Function):
+    """s = 1 where h reaches the threshold (`strict`: exceeds it), else 0; the derivative is the surrogate's.
+
+    h [...], v_threshold [] -> s [...]. This and its fused form over time are the only Functions whose backward is not
+    the derivative of their forward.
+    """
+
+    def forward(
+        ctx, h: np.ndarray, v_threshold: np.ndarray, *, strict: bool, surrogate: SurrogateFunction
+    ) -> np.ndarray:
+        ctx.save(h, v_threshold)
+        ctx.surrogate = surrogate
+        return np.asarray(h > v_threshold if strict else h >= v_threshold).astype(h.dtype)
+
+    def backward(ctx, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        h, v_threshold = ctx.saved
+        g_h = grad * ctx.surrogate(h - v_threshold)
+        return g_h, unbroadcast(-g_h, v_threshold.shape) if ctx.needs[1] else None
+
+
+class Neuron:
+    """A neuron model: parameters (a frozen dataclass), a NamedTuple state of Tensors, and one pure step.
+
+        init(x)          -> state            before the first step; x is the input of one step, [B, C, *S]
+        step(x, state)   -> (s, state)       one step: charge to h, fire s, reset to v; changes neither x nor state
+        sequence(x, state, steps) -> (s, state)     all steps; a model with a fused kernel overrides it, and the result
+                                                    and its gradients must be those of the steps
+
+    The names are those of every neuron here: x input current, h potential after charging, s spikes, v potential after
+    reset. Subclasses are registered by name, and every test of neurons runs on every registered model.
+    """
+
+    registry: ClassVar[dict[str, type[Neuron]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Neuron.registry[cls.__name__] = cls
+
+    def init(self, x: Tensor) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not define init")
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        raise NotImplementedError(f"{type(self).__name__} does not define step")
+
+    def sequence(self, x: Tensor, state: Any, steps: int | None = None) -> tuple[Tensor, Any]:
+        return unroll(self, x, state, steps)
+
+
+def unroll(neuron: Neuron, x: Tensor, state: Any = None, steps: int | None = None) -> tuple[Tensor, Any]:
+    """Run `neuron` step by step. This is the specification of `run`.
+
+    x [T, B, C, *S], or the current [B, C, *S] of every one of `steps` steps -> (spikes [T, B, C, *S], final state).
+    `state` is the state to start from, `neuron.init` if omitted. Raises ParameterError for input that is not
+    floating-point or has no steps, ShapeError for a state of another shape than the input of one step.
+    """
+    x, state = _checked(neuron, x, state, steps)
+    spikes = []
+    for t in range(x.shape[0] if steps is None else steps):
+        s, state = neuron.step(x[t] if steps is None else x, state)
+        spikes.append(s)
+    return ops.stack(spikes), state
+
+
+def run(neuron: Neuron, x: Tensor, state: Any = None, steps: int | None = None) -> tuple[Tensor, Any]:
+    """As `unroll`, in one fused kernel where the neuron has one. Same arguments, results, gradients and errors."""
+    x, state = _checked(neuron, x, state, steps)
+    return neuron.sequence(x, state, steps)
+
+
+def _checked(neuron: Neuron, x: Any, state: Any, steps: int | None) -> tuple[Tensor, Any]:
+    name = type(neuron).__name__
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    if x.dtype.kind != "f":
+        raise ParameterError(f"{name}: the input must be floating-point, not {x.dtype}; convert it with astype")
+    if steps is not None and steps < 1:
+        raise ParameterError(f"{name}: the number of steps must be at least 1, not {steps}")
+    if steps is None and (x.ndim == 0 or x.shape[0] == 0):
+        raise ShapeError(
+            f"{name}: expected x of shape [T, ...] with at least one step, got {x.shape}; "
+            f"give the number of steps for a constant current"
+        )
+    one_step = x.shape if steps is not None else x.shape[1:]
+    if state is None:
+        first = Tensor(x.data if steps is not None else x.data[0])  # init looks at shape and type only
+        return x, neuron.init(first)
+    for field, value in zip(getattr(state, "_fields", ()), state, strict=False):
+        if value.shape != one_step:
+            raise ShapeError(
+                f"{name}: the state {field} has shape {value.shape}, the input of one step {one_step}; "
+                f"start from a fresh state when the input changes shape"
+            )
+    return x, state
+
+
+class MembraneState(NamedTuple):
+    """The state of a neuron with one membrane."""
+
+    v: Tensor  # membrane potential after the reset, of the shape of the input of one step
+
+
+def value_of(parameter: float | Tensor) -> float:
+    """A scalar parameter as a number, learnable or not."""
+    return float(parameter.item() if isinstance(parameter, Tensor) else parameter)
+
+
+def require_parameter(holds: bool, neuron: Neuron, parameter: str, rule: str, value: object) -> None:
+    """Raise ParameterError naming neuron, parameter, rule and value unless `holds`."""
+    if not holds:
+        raise ParameterError(f"{type(neuron).__name__}: {parameter} must be {rule}, not {value!r}")
+
+
