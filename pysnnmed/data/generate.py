@@ -1,4 +1,4 @@
-"""Images out of nothing: random shapes, random contrasts, random diffeomorphic motion, so that training needs no download.
+"""Images out of nothing: random shapes, contrasts and diffeomorphic motion, so that training needs no download.
 
 The recipe is that of SynthMorph (Hoffmann et al. 2022, IEEE TMI 41(3):543-558): label maps from noise, an image from a
 label map by a random contrast, a pair by a random stationary velocity field. Ours keeps the shapes inside a smooth
@@ -20,7 +20,7 @@ SQUARINGS = 6  # the velocity is divided by 2**6, so one Euler step moves by a f
 
 
 class Contrast(NamedTuple):
-    """The law of an image given its label map: label k has mean[k] and std[k] before the gamma curve; label 0 is black."""
+    """The law of an image given its labels: label k has mean[k] and std[k] before the gamma curve; label 0 is black."""
 
     mean: np.ndarray  # [1 + n_labels], in [0, 1]
     std: np.ndarray  # [1 + n_labels]
@@ -51,8 +51,8 @@ def generate_pair(
     """A registration problem with a known answer.
 
     `max_displacement` [voxels] is the largest speed of the velocity field and thus a bound of the displacement; by
-    default 8.5 % of the shortest side (5.4 voxels at 64). With `same_contrast=False` each image gets its own contrast, as
-    two MR sequences would.
+    default 8.5 % of the shortest side (5.4 voxels at 64), which leaves a mean Dice of about 0.6. With
+    `same_contrast=False` each image gets its own contrast, as two MR sequences would.
     """
     shape = _checked_shape(shape)
     amplitude = 0.085 * min(shape) if max_displacement is None else max_displacement
@@ -156,7 +156,7 @@ def synthesize_contrast(
 
 
 def random_velocity(shape: Sequence[int], amplitude: float, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth stationary velocity field [ndim, *shape], largest speed `amplitude` [voxels], details of `scale` voxels."""
+    """A smooth stationary velocity [ndim, *shape], largest speed `amplitude` [voxels], details of `scale` voxels."""
     shape = _checked_shape(shape)
     if amplitude < 0:
         raise ParameterError(f"random_velocity: amplitude must be at least 0 voxels, not {amplitude}")

@@ -17,7 +17,7 @@ CROP = 2  # voxels that Learn2Reg cuts off each side
 def jacobian_determinant(displacement: np.ndarray) -> np.ndarray:
     """det d(x + u(x))/dx [*S] by central differences, one-sided at the border (VoxelMorph's definition).
 
-    1: nothing changes; below 1: the neighbourhood of x stems from a smaller one of the moving image; 0 or less: folding.
+    1: volume is kept; below 1: x stems from a smaller neighbourhood of the moving image; 0 or less: the field folds.
     """
     ndim = displacement.ndim - 1
     if not 1 <= ndim <= 3 or len(displacement) != ndim or min(displacement.shape[1:]) < 2:

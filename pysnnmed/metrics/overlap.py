@@ -1,8 +1,8 @@
 """How much two label maps overlap: Dice and IoU, with the two questions every table hides asked aloud.
 
 1. What does a label score that is absent? In registration (`dice`, `iou`) it is left out, as NaN: with
-   `absent="either"` when either map lacks it (Learn2Reg's evaluation), with `absent="both"` only when both do, so that a
-   structure lost by one of them scores 0.
+   `absent="either"` when either map lacks it (Learn2Reg's evaluation), with `absent="both"` only when both do, so
+   that a structure lost by one of them scores 0.
 2. Over what is the average taken? In segmentation (`segmentation_scores`) `aggregate="pooled"` makes one confusion
    matrix of all pixels of all images (VM-UNet's evaluation), `aggregate="image"` averages the scores of the images
    (MedSpikeFormer's). Dice = 2 IoU / (1 + IoU) holds for pooled scores, not for means over images.
