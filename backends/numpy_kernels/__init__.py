@@ -1,1 +1,5 @@
 """Reference kernels: what every other backend must compute."""
+
+from .conv import conv_backward_input, conv_backward_weight, conv_forward
+
+__all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
