@@ -22,6 +22,10 @@ class ImageError(PysnnmedError, ValueError):
     """An image or displacement file cannot be read safely, or two geometries do not fit together."""
 
 
+class FileError(PysnnmedError, OSError):
+    """A file cannot be written (no room, no permission, no such folder); what stood there before is untouched."""
+
+
 class WeightsError(PysnnmedError, ValueError):
     """A weights or checkpoint file is damaged, incomplete or made for another network."""
 
