@@ -69,12 +69,12 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def use_threads(n: int) -> Iterator[None]:
-    """Let kernels of this block split their work over `n` threads. Results do not depend on n."""
-    if n < 1:
+def use_threads(n: int | None) -> Iterator[None]:
+    """Let kernels of this block split their work over `n` threads, None for no change. Results do not depend on n."""
+    if n is not None and n < 1:
         raise ParameterError(f"use_threads: the number of threads must be at least 1, not {n}")
     threads = importlib.import_module("pysnnmed.backends.threads")
-    token = threads.limit.set(n)
+    token = threads.limit.set(threads.limit.get() if n is None else n)
     try:
         yield
     finally:

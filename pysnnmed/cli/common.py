@@ -24,8 +24,5 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def running(arguments: argparse.Namespace) -> Iterator[None]:
     """The backend and number of threads that the user asked for, or the best there is."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(kernels.use_backend(arguments.backend or kernels.fastest()))
-        if arguments.threads is not None:
-            stack.enter_context(kernels.use_threads(arguments.threads))
+    with kernels.use_backend(arguments.backend or kernels.fastest()), kernels.use_threads(arguments.threads):
         yield
