@@ -26,6 +26,8 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
-# (one import per kind of kernel)
+from .conv import conv_backward_input, conv_backward_weight, conv_forward
 
 numba.config.CACHE_DIR = _users_choice
+
+__all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
