@@ -147,8 +147,8 @@ class ShiftedRows:
         return x
 
     def spread(self, out: np.ndarray) -> np.ndarray:
-        """Copy out [B, O, *out_size] to its positions among zeros: [B, O, reach + positions + overshoot]."""
-        length = _whole_vectors(self.reach + self.positions + OVERSHOOT)
+        """Copy out [B, O, *out_size] to its positions, between zeros: [B, O, reach + positions + as much as a phase is longer]."""
+        length = _whole_vectors(self.reach + math.prod(self.extent) + OVERSHOOT)
         flat = aligned_zeros((*out.shape[:2], length), out.dtype)
         self.outputs(flat[..., self.reach : self.reach + self.positions])[...] = out
         return flat

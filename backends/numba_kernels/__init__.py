@@ -26,8 +26,16 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
-from .neurons import lif_backward, lif_forward  # noqa: E402  after the choice of the folder
+from .conv import conv_backward_input, conv_backward_weight, conv_forward  # noqa: E402
+from .neurons import lif_backward, lif_forward  # noqa: E402
 
-__all__ = ["lif_backward", "lif_forward"]
 
 numba.config.CACHE_DIR = _users_choice
+
+__all__ = [
+    "conv_backward_input",
+    "conv_backward_weight",
+    "conv_forward",
+    "lif_backward",
+    "lif_forward",
+]
