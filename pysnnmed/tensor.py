@@ -191,8 +191,8 @@ class Function:
         backward(ctx, grad)              -> one gradient, or None, per input array (a bare array if there is one input)
 
     Neither writes to the arrays it is given; gradients may be views; None stands for zero. `ctx.needs[i]` says whether
-    input i wants a gradient, so that backward can skip the work. Subclasses are registered by name, those named `_Base` excepted;
-    a test compares the gradient of every registered Function with finite differences.
+    input i wants a gradient, so that backward can skip the work. Subclasses are registered by name, except bases, whose
+    names start with an underscore; a test compares the gradient of every registered one with finite differences.
     """
 
     registry: ClassVar[dict[str, type[Function]]] = {}
