@@ -26,6 +26,9 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
-# (one import per kind of kernel)
+from .similarity import lncc
+from .warp import warp_backward, warp_forward
 
 numba.config.CACHE_DIR = _users_choice
+
+__all__ = ["lncc", "warp_backward", "warp_forward"]
