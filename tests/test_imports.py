@@ -11,7 +11,7 @@ from conftest import ROOT
 STOREYS = [
     "errors",
     "tensor surrogate kernels synops",
-    "ops conv warp",
+    "ops conv warp resample normalize",
     "neurons losses",
     "nn optim testing",
     "models convert",

@@ -26,9 +26,10 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
-from .conv import conv_backward_input, conv_backward_weight, conv_forward  # noqa: E402
-from .neurons import lif_backward, lif_forward  # noqa: E402
-
+from .conv import conv_backward_input, conv_backward_weight, conv_forward
+from .neurons import lif_backward, lif_forward
+from .similarity import lncc
+from .warp import warp_backward, warp_forward
 
 numba.config.CACHE_DIR = _users_choice
 
@@ -38,4 +39,7 @@ __all__ = [
     "conv_forward",
     "lif_backward",
     "lif_forward",
+    "lncc",
+    "warp_backward",
+    "warp_forward",
 ]

@@ -2,6 +2,8 @@
 
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
 from .neurons import lif_backward, lif_forward
+from .similarity import lncc
+from .warp import warp_backward, warp_forward
 
 __all__ = [
     "conv_backward_input",
@@ -9,4 +11,7 @@ __all__ = [
     "conv_forward",
     "lif_backward",
     "lif_forward",
+    "lncc",
+    "warp_backward",
+    "warp_forward",
 ]
