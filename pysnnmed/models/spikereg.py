@@ -56,7 +56,13 @@ class Layer:
 
     @property
     def sources(self) -> tuple[str, ...]:
+        """Everything the layer reads, in the order of its input channels."""
         return self.frames + self.rates
+
+    @property
+    def padding(self) -> int:
+        """Keeps the size, up to the stride."""
+        return 0 if self.transposed else self.kernel_size // 2
 
 
 @dataclass(frozen=True)
@@ -193,8 +199,8 @@ class _RegistrationNetwork(Module):
 
 def _convolution(layer: Layer, in_channels: int, ndim: int, rng: np.random.Generator) -> Conv | ConvTranspose:
     kind = ConvTranspose if layer.transposed else Conv
-    padding = 0 if layer.transposed else layer.kernel_size // 2
-    return kind(ndim, in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride, padding=padding, rng=rng)
+    geometry = {"stride": layer.stride, "padding": layer.padding}
+    return kind(ndim, in_channels, layer.out_channels, layer.kernel_size, **geometry, rng=rng)
 
 
 class AnalogUnit(Module):
