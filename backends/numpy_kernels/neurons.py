@@ -62,12 +62,14 @@ def lif_backward(
     detach_reset: bool,
     surrogate: Callable[[np.ndarray], np.ndarray],
     constant: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    learnable: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Backpropagation through time of `lif_forward`, from h alone.
 
     g_s [T, ...] and g_v_last [...] (None: zero) are the gradients of the spikes and of the final membrane; `surrogate`
     maps h - v_threshold to the derivative of the spike, and `detach_reset` leaves the s of the reset without gradient.
-    -> (g_x [T, ...], or [1, ...] summed over time if `constant`; g_v0 [...]; g_beta []; g_threshold []).
+    -> (g_x [T, ...], or [1, ...] summed over time if `constant`; g_v0 [...]; g_beta []; g_threshold []), the last two
+    None unless `learnable`.
 
     With d = surrogate(h[t] - v_threshold) and the gradient g_v of v[t], step t of the way back is
         g_spike = g_s[t] + g_v dv/ds,   dv/ds = -v_threshold (soft), v_reset - h[t] (hard), 0 (detached)
@@ -91,22 +93,18 @@ def lif_backward(
             if not detach_reset:
                 g_spike = g_spike + g_v * (-v_threshold if soft else v_reset - u)
             through_spike = g_spike * surrogate(u - v_threshold)
-            g_threshold -= through_spike.sum(dtype=np.float64)
-            if soft:
-                g_threshold -= g_v.sum(where=fired, dtype=np.float64)
-            else:
+            if learnable:
+                g_threshold -= through_spike.sum(dtype=np.float64) + (g_v.sum(where=fired, dtype=np.float64) if soft else 0)
+            if not soft:
                 g_v[fired] = 0
             g_v += through_spike
-            before = _membrane(potentials[t - 1, chunk], v_threshold, v_reset, soft, strict) if t else first[chunk]
-            g_beta += np.vdot(g_v, before)
+            if learnable:
+                before = _membrane(potentials[t - 1, chunk], v_threshold, v_reset, soft, strict) if t else first[chunk]
+                g_beta += (g_v * before).sum(dtype=np.float64)
             g_x[0 if constant else t, chunk] += g_v
             g_v *= beta
-    return (
-        g_x.reshape(-1, *h.shape[1:]),
-        g_v0.reshape(v0.shape),
-        np.asarray(g_beta, dtype),
-        np.asarray(g_threshold, dtype),
-    )
+    g_x, g_v0 = g_x.reshape(-1, *h.shape[1:]), g_v0.reshape(v0.shape)
+    return g_x, g_v0, np.asarray(g_beta, dtype) if learnable else None, np.asarray(g_threshold, dtype) if learnable else None
 
 
 def _membrane(h: np.ndarray, v_threshold: float, v_reset: float, soft: bool, strict: bool) -> np.ndarray:

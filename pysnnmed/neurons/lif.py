@@ -114,6 +114,7 @@ class SpikeSequence(Function):
             ctx.detach_reset,
             ctx.surrogate,
             ctx.constant,
+            any(ctx.needs[2:]),
         )
         return g_x[0] if ctx.constant else g_x, g_v0, g_beta, g_threshold
 
