@@ -31,13 +31,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .errors import ParameterError, ShapeError
 
 Sizes = int | Sequence[int]
+TOLERANCE = 1e-4  # k / D times D is a whole number up to rounding
 
 # ------------------------------------------------------------------------------------------------------ fan-out
 
@@ -141,12 +142,12 @@ def _per_axis(name: str, value: Sizes, n: int) -> tuple[int, ...]:
 # --------------------------------------------------------------------------------------------- counting one layer
 
 
-def conv_synops(spikes: np.ndarray, fan: Fanout) -> int:
+def conv_synops(spikes: np.ndarray, fan: Fanout, levels: int = 1) -> int:
     """Exact SynOps of spikes [..., C, *S], binary or integer counts, entering a (transposed) convolution.
 
-    A value k costs |k| additions at each output it reaches. Normalised spikes (NI-LIF's k / D) must be given as k.
+    A value k costs |k| additions at each output it reaches; normalised spikes k / D (NI-LIF) count k with `levels` = D.
     """
-    return fan.weigh(_over_positions(_unit_counts(spikes), fan))
+    return fan.weigh(_over_positions(_unit_counts(spikes, levels), fan))
 
 
 def conv_macs(x: np.ndarray, fan: Fanout, skip_zeros: bool = False) -> int:
@@ -164,19 +165,22 @@ def matmul_synops(a: np.ndarray, b: np.ndarray) -> int:
     return int((_unit_counts(a).sum(axis=-2) * _unit_counts(b).sum(axis=-1)).sum())
 
 
-def is_integer(x: np.ndarray) -> bool:
-    """Whether x holds whole numbers only, and can thus be a train of spikes."""
-    return x.dtype.kind in "bui" or bool((x == np.rint(x)).all())
+def is_spiking(x: np.ndarray, levels: int = 1) -> bool:
+    """Whether levels * x holds whole numbers only, so that x can be a train of spikes."""
+    if x.dtype.kind in "bui":
+        return True
+    scaled = x * levels
+    return bool((np.abs(scaled - np.rint(scaled)) < TOLERANCE).all())
 
 
-def _unit_counts(spikes: np.ndarray) -> np.ndarray:
+def _unit_counts(spikes: np.ndarray, levels: int = 1) -> np.ndarray:
     """The number of unit events in each value, int64."""
-    if not is_integer(spikes):
+    if not is_spiking(spikes, levels):
         raise ParameterError(
-            "SynOps: spikes must be whole numbers (a real-valued input costs MACs: use conv_macs; "
-            f"spikes k / D must be multiplied by D first), not {float(spikes[spikes != np.rint(spikes)][0])}"
+            f"SynOps: spikes times levels={levels} must be whole numbers, and these are not; count a real-valued "
+            "input with conv_macs, and spikes k / D with levels=D"
         )
-    return np.abs(spikes.astype(np.int64))
+    return np.abs(np.rint(spikes * levels) if levels > 1 else spikes).astype(np.int64)
 
 
 def _over_positions(counts: np.ndarray, fan: Fanout) -> np.ndarray:
@@ -287,17 +291,25 @@ def record(layer_name: str, **counts: int) -> None:
 
 
 def record_conv(
-    layer_name: str, x: np.ndarray, fan: Fanout, *, steps: int = 1, bias_adds: int = 0, spiking: bool | None = None
+    layer_name: str,
+    x: np.ndarray,
+    fan: Fanout,
+    *,
+    steps: int = 1,
+    bias_adds: int = 0,
+    levels: int = 1,
+    spiking: bool | None = None,
 ) -> None:
     """Record one (transposed) convolution or linear layer over x [..., C, *S], all of its `steps` included.
 
-    `spiking` says whether x are spikes (SynOps) or real values (MACs); by default whole numbers are taken for spikes.
+    `spiking` says whether x are spikes, k / `levels` (SynOps), or real values (MACs); by default the values decide.
     """
     if not metering():
         return
     dense = conv_macs(x, fan)
-    if is_integer(x) if spiking is None else spiking:
-        work = {"sites": x.size, "events": int(_unit_counts(x).sum()), "synops": conv_synops(x, fan)}
+    if is_spiking(x, levels) if spiking is None else spiking:
+        counts = _over_positions(_unit_counts(x, levels), fan)
+        work = {"sites": x.size, "events": int(counts.sum()), "synops": fan.weigh(counts)}
     else:
         work = {"macs": dense, "nonzero_macs": conv_macs(x, fan, skip_zeros=True)}
     record(layer_name, steps=steps, dense_macs=dense, bias_adds=bias_adds, **work)
@@ -337,16 +349,16 @@ class Report:
 
     def table(self) -> str:
         """The report as text, one line a layer, totals last."""
-        width = max(len(layer.name) for layer in (*self.layers, self.total))
-        head = f"{'layer':<{width}}  {'events':>13}  {'rate':>7}  {'SynOps':>16}  {'rate x MACs':>16}  {'MACs':>16}"
-        lines = [f"{head}  {'neuron updates':>14}"]
-        for layer in (*self.layers, self.total):
-            estimate = self.rate_times_macs if layer.name == "total" else layer.rate_times_macs
-            lines.append(
-                f"{layer.name:<{width}}  {layer.events:>13,}  {layer.rate:>7.2%}  {layer.synops:>16,}  "
-                f"{estimate:>16,.0f}  {layer.macs:>16,}  {layer.neuron_updates:>14,}"
-            )
-        lines.append(f"exact counts over T = {self.steps}; rate x MACs is the literature's estimate, for comparison")
+        rows = [(layer, layer.rate_times_macs) for layer in self.layers] + [(self.total, self.rate_times_macs)]
+        width = max(5, *(len(layer.name) for layer, _ in rows))
+        columns = ("events", 14), ("rate", 8), ("SynOps", 17), ("rate x MACs", 17), ("MACs", 17), ("neuron updates", 16)
+        lines = [f"{'layer':<{width}}" + "".join(f"{title:>{space}}" for title, space in columns)]
+        lines += [
+            f"{c.name:<{width}}{c.events:>14,}{c.rate:>8.2%}{c.synops:>17,}{estimate:>17,.0f}{c.macs:>17,}"
+            f"{c.neuron_updates:>16,}"
+            for c, estimate in rows
+        ]
+        lines.append(f"exact counts over T = {self.steps}; rate x MACs is the literature's estimate of SynOps")
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -410,10 +422,10 @@ class ProjectedEnergy:
 
     def __str__(self) -> str:
         return (
-            f"{self.total / 1e6:.4g} uJ against {self.ann / 1e6:.4g} uJ for the conventional network "
-            f"({self.ratio:.2f}x less; {self.conditions}; break-even at {self.break_even_rate:.1%}; "
-            f"by rate x MACs the synapses would cost {self.estimate / 1e6:.4g} instead of {self.synaptic / 1e6:.4g} uJ; "
-            "memory and routing not included)"
+            f"{self.total / 1e6:.4g} uJ against {self.ann / 1e6:.4g} uJ for the conventional network, "
+            f"{self.ratio:.2f}x less ({self.conditions}; break-even at {self.break_even_rate:.1%}); synapses "
+            f"{self.synaptic / 1e6:.4g} uJ by exact count, {self.estimate / 1e6:.4g} uJ by rate x MACs; "
+            "memory and routing not included"
         )
 
 

@@ -16,15 +16,14 @@ from ..errors import ParameterError, ShapeError
 EXACT_LIMIT = 25  # up to this many cases the Wilcoxon test enumerates; beyond, the normal law is close enough
 
 
-class TestResult(NamedTuple):
+class Significance(NamedTuple):
     """A test statistic and its two-sided p-value."""
 
-    __test__ = False  # pytest must not collect it
     statistic: float
     p: float
 
 
-def paired_t_test(a: np.ndarray, b: np.ndarray) -> TestResult:
+def paired_t_test(a: np.ndarray, b: np.ndarray) -> Significance:
     """Student's paired t-test: t = mean(d) / (sd(d) / sqrt(n)), n - 1 degrees of freedom (Student 1908).
 
     It assumes that the differences are roughly normal. If all differences are equal, t is +-inf and p is 0, or 0 and 1
@@ -33,17 +32,17 @@ def paired_t_test(a: np.ndarray, b: np.ndarray) -> TestResult:
     d = _differences(a, b)
     n = d.size
     if n < 2:
-        return TestResult(math.nan, math.nan)
+        return Significance(math.nan, math.nan)
     mean, error = float(d.mean()), float(d.std(ddof=1)) / math.sqrt(n)
     if error == 0:
-        return TestResult(math.copysign(math.inf, mean), 0.0) if mean else TestResult(0.0, 1.0)
+        return Significance(math.copysign(math.inf, mean), 0.0) if mean else Significance(0.0, 1.0)
     t = mean / error
     # P(|T| > t) = I_x(nu / 2, 1 / 2) with x = nu / (nu + t^2): Abramowitz and Stegun 1964, eq. 26.7.1 and 26.5.27
     nu = n - 1
-    return TestResult(t, _incomplete_beta(nu / (nu + t * t), nu / 2, 0.5))
+    return Significance(t, _incomplete_beta(nu / (nu + t * t), nu / 2, 0.5))
 
 
-def wilcoxon_signed_rank(a: np.ndarray, b: np.ndarray) -> TestResult:
+def wilcoxon_signed_rank(a: np.ndarray, b: np.ndarray) -> Significance:
     """Wilcoxon's signed-rank test: W = min(rank sum of the positive, of the negative differences) (Wilcoxon 1945).
 
     Zero differences are dropped before ranking (Wilcoxon's own rule), ties share their mean rank. p is exact for up to
@@ -54,15 +53,15 @@ def wilcoxon_signed_rank(a: np.ndarray, b: np.ndarray) -> TestResult:
     kept = d[d != 0]
     n = kept.size
     if n == 0:
-        return TestResult(0.0, 1.0)
+        return Significance(0.0, 1.0)
     ranks, ties = _ranks(np.abs(kept))
     positive = float(ranks[kept > 0].sum())
     w = min(positive, n * (n + 1) / 2 - positive)
     if n == d.size <= EXACT_LIMIT and ties.max() == 1:
-        return TestResult(w, min(1.0, 2 * _signed_rank_tail(n, int(w))))
+        return Significance(w, min(1.0, 2 * _signed_rank_tail(n, int(w))))
     variance = n * (n + 1) * (2 * n + 1) / 24 - float((ties**3 - ties).sum()) / 48
     z = (w - n * (n + 1) / 4) / math.sqrt(variance)
-    return TestResult(w, min(1.0, math.erfc(-z / math.sqrt(2))))
+    return Significance(w, min(1.0, math.erfc(-z / math.sqrt(2))))
 
 
 def bootstrap_interval(
@@ -97,8 +96,8 @@ class PairedComparison:
     difference: float  # mean of a - b
     interval: tuple[float, float]  # of the difference
     confidence: float
-    t_test: TestResult
-    wilcoxon: TestResult
+    t_test: Significance
+    wilcoxon: Significance
 
     def __str__(self) -> str:
         low, high = self.interval

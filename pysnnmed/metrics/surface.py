@@ -3,12 +3,13 @@
 The surface of a mask is the set of its voxels with a face neighbour outside it (outside the image counts as outside).
 Each surface voxel of A has a distance to the nearest surface voxel of B, and the other way round:
 
-    HD_q = max(percentile_q(d_AB), percentile_q(d_BA))           HD95: q = 95 (robust Hausdorff distance)
-    ASSD = (sum d_AB + sum d_BA) / (|surface A| + |surface B|)   average symmetric surface distance (Heimann et al. 2009)
+    HD_q = max(percentile_q(d_AB), percentile_q(d_BA))          robust Hausdorff distance; HD95: q = 95
+    ASSD = (sum d_AB + sum d_BA) / (|surface A| + |surface B|)  average symmetric surface distance
 
-The maximum of the two directed percentiles is the definition of DeepMind's surface-distance package, which Learn2Reg's
-evaluation uses; that package also weights each distance by the area of its surface element and places surfaces between
-voxels, so single cases differ from ours by a fraction of a voxel. (MedPy takes one percentile of both directions pooled.)
+(ASSD: Heimann et al. 2009, IEEE TMI 28(8):1251-1265.) The maximum of the two directed percentiles is the definition of
+DeepMind's surface-distance package, which Learn2Reg's evaluation uses; that package also weights each distance by the
+area of its surface element and places surfaces between voxels, so single cases differ from ours by a fraction of a
+voxel. MedPy takes one percentile of both directions pooled.
 
 A label that is empty in either map has no distance: NaN, which `overlap.nanmean` leaves out, as Learn2Reg does.
 """
