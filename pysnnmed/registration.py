@@ -14,19 +14,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from . import kernels
 from .data.displacements import Displacement
-from .data.geometry import ModelGrid, warp_image
+from .data.geometry import Alignment, ModelGrid, warp_image
 from .data.images import Image, normalize_intensity
 from .data.nifti import read_nifti
 from .deploy.pretrained import Card, load_model
 from .errors import ImageError, WeightsError
 from .metrics.deformation import folding_fraction
-from .models.operations import count_operations
+from .models.operations import count_analog, count_spiking
 from .models.spikereg import FIELD, SpikeReg
 from .synops import Report
 from .tensor import Tensor, no_grad
@@ -42,8 +42,9 @@ class Registration:
     moved_labels   the moving labels there, if labels were given
     displacement   moved(x) = moving(x + displacement(x))
     folding        fraction of voxels of the model grid where the mapping folds (Jacobian determinant <= 0)
-    operations     exact counts of the spiking network on this pair, and of its analog teacher on the same grid
-    spikes         {layer: spikes [T, C, *S]} of this pair, bool
+    operations     exact counts of the spiking network on this pair
+    analog_operations   of the analog network with the same layers, run once on the same grid
+    spikes         {layer: spikes [T, 1, C, *S']} of this pair
     model          the card of the network; backend and threads it ran on; seconds the network took
     """
 
@@ -52,7 +53,7 @@ class Registration:
     moved_labels: Image | None
     folding: float
     operations: Report
-    teacher_operations: Report
+    analog_operations: Report
     spikes: Mapping[str, np.ndarray] = field(repr=False)
     model: Card
     backend: str
@@ -80,14 +81,15 @@ def register(
     *,
     moving_labels: Image | str | Path | None = None,
     model: str | Path = DEFAULT_MODEL,
-    align: Literal["world", "centre"] = "world",
+    align: Alignment | None = None,
     backend: str | None = None,
     threads: int | None = None,
 ) -> Registration:
     """Register `moving` to `fixed`, images or NIfTI files of one modality.
 
     `align` says how the two images lie to each other before registration: as their headers say ("world"), or centre on
-    centre ("centre"), for crops that each have an origin of their own. `moving_labels` lie on the voxels of `moving`.
+    centre ("centre"), for crops that each have an origin of their own; None takes what the model was trained for.
+    `moving_labels` lie on the voxels of `moving`.
     `backend` defaults to the fastest installed, `threads` to all cores.
 
     Raises ImageError for files or geometries that cannot be trusted, WeightsError for an unknown or damaged model.
@@ -99,33 +101,45 @@ def register(
     network, card = load_model(model)
     if not isinstance(network, SpikeReg):
         raise WeightsError(f"{card.path}: holds a {card.network}, registration needs a SpikeReg")
-    grid = ModelGrid(
-        fixed, moving, spacing=card.facts.get("spacing", 1.0), multiple=network.config.shape_multiple, align=align
+    grid = ModelGrid.around(
+        fixed,
+        moving,
+        spacing=card.facts.get("spacing"),
+        multiple=network.config.shape_multiple,
+        align=align or card.facts.get("align", "world"),
     )
-    images = [
-        Tensor(on_grid(normalize_intensity(image.data))[None, None])
-        for on_grid, image in ((grid.fixed, fixed), (grid.moving, moving))
-    ]
-    spikes: dict[str, Tensor] = {}
-    began = time.perf_counter()
-    with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads), no_grad():
+    on_grid = (
+        grid.fixed_on_grid(normalize_intensity(fixed.data)),
+        grid.moving_on_grid(normalize_intensity(moving.data)),
+    )
+    with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads):
         used = kernels.active()
-        voxels = network(*images, observe=spikes.__setitem__).data[0]
-    seconds = time.perf_counter() - began
-    del spikes[FIELD]
+        began = time.perf_counter()
+        voxels, spikes = predict(network, *on_grid)
+        seconds = time.perf_counter() - began
     displacement = grid.displacement(voxels)
     return Registration(
-        moved=warp_image(moving, displacement, "linear"),
-        moved_labels=None if labels is None else warp_image(labels, displacement, "nearest"),
+        moved=warp_image(moving, displacement),
+        moved_labels=None if labels is None else warp_image(labels, displacement, interpolation="nearest"),
         displacement=displacement,
         folding=folding_fraction(voxels),
-        operations=count_operations(network, images[0].shape, {name: s.data for name, s in spikes.items()}),
-        teacher_operations=count_operations(network, images[0].shape),
-        spikes={name: s.data[:, 0].astype(bool) for name, s in spikes.items()},
+        operations=count_spiking(network.config, np.stack(on_grid)[None], spikes),
+        analog_operations=count_analog(network.config, (1, 2, *grid.shape)),
+        spikes=spikes,
         model=card,
         backend=used,
         seconds=seconds,
     )
+
+
+def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Run the network on two volumes [*S] in [0, 1]. -> (displacement [ndim, *S] in voxels, {layer: spikes [T, 1, C, *S']})"""
+    seen: dict[str, Tensor] = {}
+    with no_grad():
+        images = (Tensor(np.asarray(image, np.float32)[None, None]) for image in (fixed, moving))
+        displacement = network(*images, observe=seen.__setitem__)
+    del seen[FIELD]
+    return displacement.data[0], {name: spikes.data for name, spikes in seen.items()}
 
 
 def _image(image: Image | str | Path) -> Image:

@@ -29,7 +29,7 @@ def give_the_head_weights(network, rng):
 # Parameters of the teacher, from the layer table of the paper's released configuration.
 @pytest.mark.parametrize(("name", "n"), [("small", 1_702_067), ("tiny", 105_211), ("micro", 26_575)])
 def test_presets_have_the_published_number_of_parameters(name, n, rng):
-    assert Teacher(preset(name), rng).n_parameters() == n
+    assert Teacher(preset(name), rng).n_parameters == n
 
 
 def test_an_unknown_preset_is_refused():

@@ -41,17 +41,24 @@ def count_spiking(config: SpikeRegConfig, images: np.ndarray, spikes: Mapping[st
     return meter.report()
 
 
-def count_analog(config: SpikeRegConfig, images: np.ndarray, activations: Mapping[str, np.ndarray]) -> synops.Report:
-    """Counts of the teacher. activations {layer name: [B, C, *S']}; zero-skipping counts stand beside the dense ones."""
+def count_analog(config: SpikeRegConfig, images: tuple[int, ...]) -> synops.Report:
+    """Counts of the teacher, run once on images of this shape [B, 2, *S]. They do not depend on the values."""
+    batch, _, *size = images
+    channels, shapes = config.channels(), {IMAGES: tuple(size)}
     with synops.count_synops() as meter:
         for layer in _layers_and_head(config):
-            for source in layer.sources:
-                x = images if source == IMAGES else activations[source]
-                synops.record_conv(layer.name, x, _fanout(layer, x.shape, config), spiking=False)
-            if layer.name != HEAD:
-                synops.record(layer.name, bias_adds=activations[layer.name].size)
-        _record_field(config, images.shape)
+            fan = _fanout(layer, shapes[layer.sources[0]], config)
+            inputs = batch * sum(channels[source] for source in layer.sources)
+            shapes[layer.name] = _output_shape(layer, shapes[layer.sources[0]])
+            outputs = batch * layer.out_channels * math.prod(shapes[layer.name])
+            macs = inputs * fan.total()
+            synops.record(layer.name, macs=macs, dense_macs=macs, bias_adds=outputs)
+        _record_field(config, images)
     return meter.report()
+
+
+def _output_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n * layer.stride if layer.transposed else n // layer.stride for n in shape)
 
 
 def _layers_and_head(config: SpikeRegConfig) -> list[Layer]:

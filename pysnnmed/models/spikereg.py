@@ -27,6 +27,7 @@ import numpy as np
 from .. import conv as convolution
 from .. import ops
 from ..errors import ParameterError, ShapeError
+from ..neurons import LIF
 from ..nn import BatchNorm, Conv, ConvTranspose, Module, Spiking, init, over_time
 from ..resample import upsample_linear
 from ..tensor import Tensor
@@ -74,6 +75,9 @@ class SpikeRegConfig:
     integration_steps   scaling-and-squaring steps; 0 takes the head's output as the displacement itself
     head_kernel         kernel size of the head
     displacement_scale  voxels of the head's grid per unit of its output
+    leak                beta of the neurons, 1 for none
+    learn_leak          whether fine-tuning may change the leak of each layer
+    learn_threshold     whether fine-tuning may change the threshold of each layer
     """
 
     encoder: tuple[int, ...] = (8, 16, 32)
@@ -83,6 +87,9 @@ class SpikeRegConfig:
     integration_steps: int = 0
     head_kernel: int = 1
     displacement_scale: float = 1.0
+    leak: float = 1.0
+    learn_leak: bool = False
+    learn_threshold: bool = False
 
     def __post_init__(self) -> None:
         for name in ("encoder", "decoder"):
@@ -159,11 +166,14 @@ class _RegistrationNetwork(Module):
             # The attribute is the dotted name of the table, so parameters are called encoder.0.conv1.conv.weight etc.
             setattr(self, layer.name, self._unit(layer, sum(channels[s] for s in layer.sources), rng))
         self.head = Conv(
-            config.ndim, layer.out_channels, config.ndim, config.head_kernel, padding=config.head_kernel // 2, rng=rng
+            config.ndim,
+            layer.out_channels,
+            config.ndim,
+            config.head_kernel,
+            padding=config.head_kernel // 2,
+            rng=rng,
+            weight_init=init.normal(1e-5),  # start at the identity, else the first fields are large and folded
         )
-        # Start at the identity (Balakrishnan et al. 2019): otherwise the first fields are large and folded.
-        self.head.weight.data = init.normal(self.head.weight.shape, rng, std=1e-5)
-        self.head.bias.data = np.zeros_like(self.head.bias.data)
 
     def unit(self, name: str) -> Any:
         """The layer of that name in the table."""
@@ -260,12 +270,19 @@ class SpikingUnit(Module):
 class SpikeReg(_RegistrationNetwork):
     """The spiking network. fixed, moving [B, 1, *S] in [0, 1] -> displacement [B, ndim, *S] in voxels.
 
-    The images are injected as constant current for T = config.steps steps. `observe(name, spikes [T, B, C, *S'])` is
+    The images are injected as constant current for T = config.steps steps. Neurons start at half a threshold and are
+    reset by subtraction (see `convert` for why). `observe(name, spikes [T, B, C, *S'])` is
     called after every layer, and for FIELD after the head.
     """
 
     def _unit(self, layer: Layer, in_channels: int, rng: np.random.Generator) -> Module:
-        return SpikingUnit(_convolution(layer, in_channels, self.config.ndim, rng), Spiking())
+        config = self.config
+        neuron = Spiking(
+            LIF(beta=config.leak, v_threshold=1.0, v_initial=0.5, reset="soft"),
+            learn_leak=config.learn_leak,
+            learn_threshold=config.learn_threshold,
+        )
+        return SpikingUnit(_convolution(layer, in_channels, config.ndim, rng), neuron)
 
     def forward(self, fixed: Tensor, moving: Tensor, observe: Observer | None = None) -> Tensor:
         spikes: dict[str, Tensor] = {}

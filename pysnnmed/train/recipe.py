@@ -21,6 +21,7 @@ class DataRecipe:
     train, test           [start, stop) of the subjects sorted by name
     grid                  voxels of the training grid at `spacing` mm; volumes are centred in it
     test_grid             voxels of the grid for evaluation
+    align                 how `register` is to lay two images on each other: "world" or "centre" (see data.geometry)
     generated_fraction    share of training steps that see a generated pair
     generated_pairs       how many such pairs are drawn before training
     """
@@ -29,6 +30,8 @@ class DataRecipe:
     test: tuple[int, int] = (160, 200)
     grid: tuple[int, ...] = (48, 64, 48)
     test_grid: tuple[int, ...] = (64, 64, 64)
+    spacing: float = 1.0
+    align: str = "world"
     generated_fraction: float = 0.25
     generated_pairs: int = 200
 
@@ -59,12 +62,10 @@ class StageRecipe:
 
 @dataclass(frozen=True)
 class ConversionRecipe:
-    """percentile of positive activations, over the first `examples` training pairs; `leak` is the initial beta."""
+    """percentile of the positive activations over this many `examples`, drawn like training pairs."""
 
     percentile: float = 99.0
     examples: int = 16
-    leak: float = 1.0
-    learn_neurons: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .. import kernels
 from ..convert import convert
 from ..data.files import atomic_write
 from ..data.generate import generate_pair
-from ..data.geometry import centre_pad
+from ..data.geometry import ModelGrid
 from ..data.images import normalize_intensity
 from ..data.nifti import read_nifti
 from ..deploy.pretrained import save_model
@@ -53,18 +53,22 @@ class Pair:
     moving: Subject
 
 
-def read_subjects(folder: Path, grid: Sequence[int], span: tuple[int, int]) -> list[Subject]:
-    """Subjects [start, stop), by sorted name, of a folder with images/*.nii.gz and labels/*.nii.gz of equal names."""
+def read_subjects(folder: Path, data: DataRecipe, shape: Sequence[int], span: tuple[int, int]) -> list[Subject]:
+    """Subjects [start, stop), by sorted name, of a folder with images/*.nii.gz and labels/*.nii.gz of equal names.
+
+    Each is normalised to [0, 1] and centred in a grid of `shape` at the spacing of the recipe.
+    """
     paths = sorted((folder / "images").glob("*.nii*"))[slice(*span)]
     if not paths:
         raise ImageError(f"{folder}: no volumes {span[0]}..{span[1]} in its folder images; give the folder with --data")
     subjects = []
     for path in paths:
         image, labels = read_nifti(path), read_nifti(folder / "labels" / path.name)
-        if image.data.shape != labels.data.shape:
-            raise ImageError(f"{path}: shape {image.data.shape}, but its labels have {labels.data.shape}")
-        intensity = normalize_intensity(image.data).astype(np.float32)
-        subjects.append(Subject(path.name, centre_pad(intensity, grid), centre_pad(labels.data, grid)))
+        if image.shape != labels.shape:
+            raise ImageError(f"{path}: shape {image.shape}, but its labels have {labels.shape}")
+        grid = ModelGrid.around(image, image, spacing=data.spacing, shape=shape)
+        intensity = grid.fixed_on_grid(normalize_intensity(image.data))
+        subjects.append(Subject(path.name, intensity, grid.fixed_on_grid(labels.data, "nearest")))
     return subjects
 
 
@@ -174,11 +178,11 @@ def train(recipe: Recipe, data: Path, out: Path, *, report: Callable[[str], None
     settings = recipe.data
     _check_run_folder(recipe, out)
     sampler = PairSampler(
-        read_subjects(data, settings.grid, settings.train),
+        read_subjects(data, settings, settings.grid, settings.train),
         generated_subjects(settings.generated_pairs, settings.grid, recipe.seed),
         settings.generated_fraction,
     )
-    held_out = test_pairs(read_subjects(data, settings.test_grid, settings.test))
+    held_out = test_pairs(read_subjects(data, settings, settings.test_grid, settings.test))
     labels = sorted({int(v) for pair in held_out for v in np.unique(pair.fixed.labels)} - {0})
     report(f"{len(sampler.subjects)} subjects, {len(sampler.generated)} generated pairs, {len(held_out)} held-out pairs")
 
@@ -194,10 +198,11 @@ def train(recipe: Recipe, data: Path, out: Path, *, report: Callable[[str], None
         )
     report(f"converted, before fine-tuning: {means(evaluate_pairs(spiking, held_out, labels))}")
     _run_stage("spiking", spiking, recipe.finetune, recipe.loss, sampler, held_out, labels, out, recipe.seed + 2)
-    facts = {"recipe": recipe.name, "held_out": means(evaluate_pairs(spiking, held_out, labels))}
-    save_model(out / "teacher.safetensors", teacher, facts={"recipe": recipe.name})
-    save_model(out / "spiking.safetensors", spiking, facts=facts)
-    report(f"held-out pairs: {facts['held_out']}")
+    facts = {"recipe": recipe.name, "spacing": settings.spacing, "align": settings.align}
+    for name, network in (("teacher", teacher), ("spiking", spiking)):
+        scores = means(evaluate_pairs(network, held_out, labels))
+        report(f"{name} on the held-out pairs: {scores}")
+        save_model(out / f"{name}.safetensors", network, {**facts, "held_out": scores})
     return out / "spiking.safetensors"
 
 
