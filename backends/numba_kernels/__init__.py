@@ -26,7 +26,7 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
-from .neurons import lif_backward, lif_forward  # noqa: E402  after the choice of the folder
+from .neurons import lif_backward, lif_forward
 
 __all__ = ["lif_backward", "lif_forward"]
 
