@@ -137,9 +137,10 @@ class Header:
 def layout_of(start: bytes) -> np.dtype:
     """The layout, byte order included, of a header that begins with these (at least 4) bytes."""
     for layout in (NIFTI1, NIFTI2):
-        for order in "<>":
-            if start[:4] == np.array(layout.itemsize, dtype=f"{order}i4").tobytes():
-                return layout.newbyteorder(order)
+        if start[:4] == layout.itemsize.to_bytes(4, "little"):
+            return layout
+        if start[:4] == layout.itemsize.to_bytes(4, "big"):
+            return layout.newbyteorder(">")
     raise ImageError(
         f"this is no NIfTI file: it starts with the bytes {start[:4].hex(' ')} instead of the header size 348 or 540; "
         "convert it to .nii or .nii.gz (for DICOM: dcm2niix)"
@@ -158,12 +159,12 @@ def parse_header(raw: bytes, *, form: Form = "agreed", assume_ras: bool = False)
     fields = np.frombuffer(raw, layout, count=1)[0]
     _check_magic(bytes(fields["magic"]), layout)
     shape = _shape(fields)
-    dtype = _datatype(fields).newbyteorder(">" if layout == layout.newbyteorder(">") else "<")
+    dtype = _datatype(fields)
     slope, intercept = _scaling(fields)
     affine, form_code = _world(fields, shape, form, assume_ras)
     return Header(
         shape=shape,
-        dtype=dtype,
+        dtype=dtype if layout["dim"].base.isnative else dtype.newbyteorder("S"),
         offset=_offset(fields, layout),
         slope=slope,
         intercept=intercept,
@@ -217,7 +218,9 @@ def _scaling(fields: np.void) -> tuple[float, float]:
 def _offset(fields: np.void, layout: np.dtype) -> int:
     offset, smallest = float(fields["vox_offset"]), layout.itemsize + EXTENSION_FLAG
     if not (smallest <= offset <= smallest + LARGEST_EXTENSION and offset.is_integer()):
-        raise ImageError(f"vox_offset, the byte of the first voxel, must be a whole number from {smallest}, not {offset:g}")
+        raise ImageError(
+            f"vox_offset, the byte of the first voxel, must be a whole number from {smallest}, not {offset:g}"
+        )
     return int(offset)
 
 
@@ -297,7 +300,7 @@ def pack_header(
     """
     if max(shape) > np.iinfo(np.int16).max:
         raise ImageError(f"NIfTI-1 holds at most 32767 voxels along an axis, not {_times(shape)}")
-    fields = np.zeros((), NIFTI1)
+    fields = np.zeros(1, NIFTI1)[0]
     fields["sizeof_hdr"], fields["magic"] = NIFTI1.itemsize, _MAGIC[NIFTI1]
     fields["dim"] = [len(shape), *shape, *[1] * (7 - len(shape))]
     fields["datatype"], fields["bitpix"] = _DATATYPE_CODES[dtype], 8 * dtype.itemsize
@@ -312,7 +315,7 @@ def pack_header(
     fields["srow"], fields["sform_code"] = affine[:3], form_code
     fields["quatern"] = quaternion_from_rotation(directions * [1, 1, qfac])
     fields["qoffset"] = affine[:3, 3]
-    same = largest_shift(affine, _qform(fields[()], list(sizes), qfac), (*shape, 1, 1)[:3])
+    same = largest_shift(affine, _qform(fields, list(sizes), qfac), (*shape, 1, 1)[:3])
     fields["qform_code"] = form_code if same <= WRITTEN_FORM_TOLERANCE else 0
     return fields.tobytes() + bytes(EXTENSION_FLAG)
 

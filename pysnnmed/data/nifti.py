@@ -53,7 +53,7 @@ def read_nifti(
 
     Raises `ImageError`, naming the file, for everything that is not a sound image, also when it cannot be opened.
     """
-    with _named(path):
+    with naming(path):
         header, data = read_array(path, max_values=max_voxels, assume_ras=assume_ras, form=form)
         if not allow_nonfinite:
             check_finite(data)
@@ -69,7 +69,7 @@ def read_array(
     form: Form = "agreed",
 ) -> tuple[Header, np.ndarray]:
     """Checked header and scaled values of a NIfTI file with any number of axes. Raises as `read_nifti` does."""
-    with _named(path), _opened(path) as (stream, size, compressed):
+    with naming(path), _opened(path) as (stream, size, compressed):
         header = _read_header(stream, form, assume_ras)
         if header.values > max_values:
             raise ImageError(
@@ -109,7 +109,9 @@ def write_nifti(path: str | os.PathLike[str], image: Image | np.ndarray, *, like
     """
     if not isinstance(image, Image):
         if like is None:
-            raise ParameterError("write_nifti: a bare array has no place in the world; pass like=, the image it lies on")
+            raise ParameterError(
+                "write_nifti: a bare array has no place in the world; pass like=, the image it lies on"
+            )
         image = like.with_data(image)
     facts = like or image
     write_array(path, image.data, image.affine, form_code=facts.form_code, description=facts.description)
@@ -129,7 +131,7 @@ def write_array(
     name = Path(path).name.lower()
     if not name.endswith((".nii", ".nii.gz")):
         raise ParameterError(f"{os.fspath(path)}: the name of a NIfTI file must end in .nii or .nii.gz")
-    with _named(path):
+    with naming(path):
         affine = check_affine(affine)
         stored = _storable(np.asarray(data))
         head = pack_header(
@@ -145,7 +147,7 @@ def write_array(
     def write(stream: BinaryIO) -> None:
         stream.write(head)
         little = stored.astype(stored.dtype.newbyteorder("<"), order="F", copy=False)
-        stream.write(memoryview(little.ravel(order="F")).cast("B"))
+        stream.write(little.ravel(order="F").view(np.uint8).data)
 
     def write_compressed(stream: BinaryIO) -> None:
         with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as packed:
@@ -155,7 +157,7 @@ def write_array(
 
 
 @contextlib.contextmanager
-def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn whatever goes wrong with the contents of a file into one ImageError that names the file."""
     name = os.fspath(path)
     try:
@@ -273,5 +275,3 @@ def _storable(data: np.ndarray) -> np.ndarray:
     if not (np.isfinite(data.min()) and np.isfinite(data.max())):
         raise ImageError("the image holds NaN or infinite values, which are not written; replace them first")
     return data.astype(np.float32 if data.dtype.itemsize < 8 else np.float64, copy=False)
-
-
