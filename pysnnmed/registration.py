@@ -26,9 +26,9 @@ from .data.nifti import read_nifti
 from .deploy.pretrained import Card, load_model
 from .errors import ImageError, WeightsError
 from .metrics.deformation import folding_fraction
-from .models.operations import count_analog, count_spiking
+from .models.operations import count_operations
 from .models.spikereg import FIELD, SpikeReg
-from .synops import Report
+from .synops import Report, projected_energy
 from .tensor import Tensor, no_grad
 
 DEFAULT_MODEL = "hippocampus"
@@ -42,8 +42,7 @@ class Registration:
     moved_labels   the moving labels there, if labels were given
     displacement   moved(x) = moving(x + displacement(x))
     folding        fraction of voxels of the model grid where the mapping folds (Jacobian determinant <= 0)
-    operations     exact counts of the spiking network on this pair
-    analog_operations   of the analog network with the same layers, run once on the same grid
+    operations     exact counts of the spiking network on this pair, and of the analog network with the same layers
     spikes         {layer: spikes [T, 1, C, *S']} of this pair
     model          the card of the network; backend and threads it ran on; seconds the network took
     """
@@ -53,7 +52,6 @@ class Registration:
     moved_labels: Image | None
     folding: float
     operations: Report
-    analog_operations: Report
     spikes: Mapping[str, np.ndarray] = field(repr=False)
     model: Card
     backend: str
@@ -72,6 +70,11 @@ class Registration:
             "seconds": round(self.seconds, 3),
             "folding_percent": 100 * self.folding,
             "spike_rate": self.spike_rate,
+            "steps": self.operations.steps,
+            "synops": self.operations.total.synops,
+            "macs": self.operations.total.macs,
+            "ann_macs": self.operations.ann_macs,
+            "projected_energy": energy_facts(self.operations),
         }
 
 
@@ -123,8 +126,7 @@ def register(
         moved_labels=None if labels is None else warp_image(labels, displacement, interpolation="nearest"),
         displacement=displacement,
         folding=folding_fraction(voxels),
-        operations=count_spiking(network.config, np.stack(on_grid)[None], spikes),
-        analog_operations=count_analog(network.config, (1, 2, *grid.shape)),
+        operations=count_operations(network.config, np.stack(on_grid)[None], spikes),
         spikes=spikes,
         model=card,
         backend=used,
@@ -140,6 +142,17 @@ def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[n
         displacement = network(*images, observe=seen.__setitem__)
     del seen[FIELD]
     return displacement.data[0], {name: spikes.data for name, spikes in seen.items()}
+
+
+def energy_facts(report: Report, table: str = "fp32") -> dict[str, Any]:
+    """The projected energy of a report, with everything a figure of energy must be quoted with."""
+    energy = projected_energy(report, table)
+    return {
+        "spiking_microjoule": energy.total / 1e6,
+        "analog_microjoule": energy.ann / 1e6,
+        "ratio": energy.ratio,
+        "conditions": energy.conditions,
+    }
 
 
 def _image(image: Image | str | Path) -> Image:

@@ -20,8 +20,11 @@ INTEGRATION = "integration"
 UPSAMPLING = "upsampling"
 
 
-def count_spiking(config: SpikeRegConfig, images: np.ndarray, spikes: Mapping[str, np.ndarray]) -> synops.Report:
-    """Counts of the spiking network. images [B, 2, *S]; spikes {layer name: [T, B, C, *S']}, as its observers see them."""
+def count_operations(config: SpikeRegConfig, images: np.ndarray, spikes: Mapping[str, np.ndarray]) -> synops.Report:
+    """Counts of the spiking network, and, as `ann_macs`, of the analog one with the same layers.
+
+    images [B, 2, *S]; spikes {layer name: [T, B, C, *S']}, as the observers of the network see them.
+    """
     with synops.count_synops() as meter:
         for layer in _layers_and_head(config):
             for source in layer.sources:
@@ -39,26 +42,6 @@ def count_spiking(config: SpikeRegConfig, images: np.ndarray, spikes: Mapping[st
                 )
         _record_field(config, images.shape)
     return meter.report()
-
-
-def count_analog(config: SpikeRegConfig, images: tuple[int, ...]) -> synops.Report:
-    """Counts of the teacher, run once on images of this shape [B, 2, *S]. They do not depend on the values."""
-    batch, _, *size = images
-    channels, shapes = config.channels(), {IMAGES: tuple(size)}
-    with synops.count_synops() as meter:
-        for layer in _layers_and_head(config):
-            fan = _fanout(layer, shapes[layer.sources[0]], config)
-            inputs = batch * sum(channels[source] for source in layer.sources)
-            shapes[layer.name] = _output_shape(layer, shapes[layer.sources[0]])
-            outputs = batch * layer.out_channels * math.prod(shapes[layer.name])
-            macs = inputs * fan.total()
-            synops.record(layer.name, macs=macs, dense_macs=macs, bias_adds=outputs)
-        _record_field(config, images)
-    return meter.report()
-
-
-def _output_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n * layer.stride if layer.transposed else n // layer.stride for n in shape)
 
 
 def _layers_and_head(config: SpikeRegConfig) -> list[Layer]:
@@ -84,6 +67,7 @@ def _record_field(config: SpikeRegConfig, images: tuple[int, ...]) -> None:
     voxels = batch * math.prod(size)
     if config.integration_steps:
         macs = config.integration_steps * taps * voxels // config.head_stride**config.ndim
-        synops.record(INTEGRATION, macs=macs)
+        synops.record(INTEGRATION, macs=macs, dense_macs=macs, ann_macs=macs)
     if config.head_stride > 1:
-        synops.record(UPSAMPLING, macs=taps * voxels)
+        macs = taps * voxels
+        synops.record(UPSAMPLING, macs=macs, dense_macs=macs, ann_macs=macs)

@@ -1,0 +1,66 @@
+"""Register a moving image to a fixed one and write the moved image and the displacement."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import get_args
+
+from ..data.displacements import DisplacementFormat, write_displacement
+from ..data.nifti import read_nifti, write_nifti
+from ..errors import ParameterError
+from ..registration import DEFAULT_MODEL, register
+from .common import add_running_arguments, say
+from .report import as_text, save_preview, write_energy
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--moving", type=Path, required=True, metavar="FILE", help="NIfTI image to be aligned")
+    parser.add_argument("--fixed", type=Path, required=True, metavar="FILE", help="NIfTI image that stays where it is")
+    parser.add_argument("--moved", type=Path, metavar="FILE", help="write the moving image on the fixed grid")
+    parser.add_argument("--warp", type=Path, metavar="FILE", help="write the displacement field")
+    parser.add_argument(
+        "--warp-format",
+        choices=get_args(DisplacementFormat),
+        default="itk",
+        help="convention of the field (default: itk, which ANTs and ITK read)",
+    )
+    parser.add_argument("--moving-labels", type=Path, metavar="FILE", help="label map on the voxels of the moving image")
+    parser.add_argument("--moved-labels", type=Path, metavar="FILE", help="write the labels on the fixed grid")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FILE", help="default: %(default)s")
+    parser.add_argument(
+        "--align",
+        choices=["world", "centre"],
+        help="before registration, trust the headers or lay centre on centre (default: as the model was trained)",
+    )
+    parser.add_argument("--energy", type=Path, metavar="FILE", help="write exact counts and projected energy as JSON")
+    parser.add_argument("--preview", type=Path, metavar="FILE", help="draw the result as PNG")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_running_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if (arguments.moving_labels is None) != (arguments.moved_labels is None):
+        raise ParameterError("--moving-labels and --moved-labels go together: give both or neither")
+    moving, fixed = read_nifti(arguments.moving), read_nifti(arguments.fixed)
+    result = register(
+        moving,
+        fixed,
+        moving_labels=arguments.moving_labels,
+        model=arguments.model,
+        align=arguments.align,
+        backend=arguments.backend,
+        threads=arguments.threads,
+    )
+    if arguments.moved:
+        write_nifti(arguments.moved, result.moved)
+    if arguments.warp:
+        write_displacement(arguments.warp, result.displacement, arguments.warp_format)
+    if result.moved_labels is not None:
+        write_nifti(arguments.moved_labels, result.moved_labels)
+    if arguments.energy:
+        write_energy(arguments.energy, result)
+    if arguments.preview:
+        save_preview(arguments.preview, moving, fixed, result)
+    say(json.dumps(result.summary()) if arguments.json else as_text(result.summary()))

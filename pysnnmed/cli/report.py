@@ -1,0 +1,34 @@
+"""Telling the result of a registration: as text, as files, as a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data.files import atomic_write
+from ..registration import Registration
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """The summary of a registration for people."""
+    energy = facts["projected_energy"]
+    lines = [
+        f"registered with {facts['model']} on the {facts['backend']} backend in {facts['seconds']:.2f} s",
+        f"folding        {facts['folding_percent']:.3f} % of the voxels",
+        f"spike rate     {facts['spike_rate']:.3f} per neuron and step, T = {facts['steps']}",
+        f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; analog network {facts['ann_macs']:,} MACs",
+        f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
+        f"{energy['ratio']:.2f} times less ({energy['conditions']})",
+    ]
+    if "dice_before" in facts:
+        lines.insert(1, f"Dice           {facts['dice_before']:.3f} before, {facts['dice_after']:.3f} after")
+    return "\n".join(lines)
+
+
+def write_energy(path: Path, result: Registration) -> None:
+    """The exact counts of every layer, and what they would cost, as JSON."""
+    content = {**result.summary(), "operations": json.loads(result.operations.to_json())}
+    text = json.dumps(content, indent=1) + "\n"
+    atomic_write(path, lambda file: file.write(text.encode()))
