@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from ..errors import ParameterError
@@ -72,22 +74,33 @@ class Div(_Binary):
         return -grad * z / y
 
 
-class Maximum(_Binary):
+class _Extremum(_Binary):
+    choose: ClassVar[np.ufunc]
+    beats: ClassVar[np.ufunc]
+
     def forward(ctx, x, y):
         ctx.save(x, y)
-        return np.maximum(x, y)
+        return ctx.choose(x, y)
 
     def wrt_x(ctx, grad):
         x, y = ctx.saved
-        return _to_winner(grad, x > y, x == y)
+        return ctx.share(grad, x, y)
 
     def wrt_y(ctx, grad):
         x, y = ctx.saved
-        return _to_winner(grad, y > x, x == y)
+        return ctx.share(grad, y, x)
+
+    def share(ctx, grad: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """The gradient of `one`: all where it is chosen, half where the two tie, nothing elsewhere."""
+        return np.where(one == other, grad / 2, np.where(ctx.beats(one, other), grad, 0))
 
 
-def _to_winner(grad: np.ndarray, wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    return np.where(ties, grad / 2, np.where(wins, grad, 0))
+class Maximum(_Extremum):
+    choose, beats = np.maximum, np.greater
+
+
+class Minimum(_Extremum):
+    choose, beats = np.minimum, np.less
 
 
 class Where(_Binary):
@@ -264,7 +277,7 @@ def maximum(x: Operand, y: Operand) -> Tensor:
 
 def minimum(x: Operand, y: Operand) -> Tensor:
     """The smaller of x and y. Where they tie, each receives half of the gradient."""
-    return neg(maximum(neg(x), neg(y)))
+    return Minimum.apply(x, y)
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Tensor:

@@ -33,7 +33,7 @@ def check_gradient(
     absolute terms, so that cancellation in the sum is not held against the gradient. Raises GradientMismatch naming
     function and input.
     """
-    call: Callable[..., Tensor] = getattr(function, "apply", function)
+    call: Callable[..., Any] = getattr(function, "apply", function)
     options = dict(options or {})
     name = getattr(function, "__name__", repr(function))
     for i, a in enumerate(arrays):

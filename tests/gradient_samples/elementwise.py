@@ -13,14 +13,15 @@ PAIRS = [
     (rng.normal(size=a), 0.5 + rng.random(b))
     for a, b in [((2, 3), (2, 3)), ((2, 1), (3,)), ((3,), (4, 2, 1)), ((), (2, 3)), ((1, 3), ())]
 ]
-FAR_APART = [(values, values + 0.3 * np.sign(rng.normal(size=SHAPE)))]
+APART = [(values, values + 0.3 * np.sign(rng.normal(size=SHAPE))), (np.array([[0.5], [0.2]]), np.array([0.0, 1.0]))]
 
 SAMPLES = {
     "Add": [(pair, {}) for pair in PAIRS],
     "Sub": [(pair, {}) for pair in PAIRS],
     "Mul": [(pair, {}) for pair in PAIRS],
     "Div": [(pair, {}) for pair in PAIRS],
-    "Maximum": [(pair, {}) for pair in FAR_APART] + [((np.full((2, 1), 0.5), np.array([0.0, 1.0, 2.0])), {})],
+    "Maximum": [(pair, {}) for pair in APART],
+    "Minimum": [(pair, {}) for pair in APART],
     "Where": [
         ((values, positive), {"condition": np.array([[True, False, True], [False, False, True]])}),
         ((values[:1], positive[:, :1]), {"condition": np.array([True, False, True])}),
