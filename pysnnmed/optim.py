@@ -155,16 +155,16 @@ class SGD(Optimizer):
 
     slots = ("velocity",)
 
-    def __init__(self, parameters, learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay=0.0):
+    def __init__(
+        self, parameters, learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay=0.0
+    ):
         super().__init__(parameters, learning_rate, weight_decay)
         self._require(0 <= momentum < 1, "momentum", "in [0, 1)", momentum)
         self._require(momentum > 0 or not nesterov, "momentum", "positive with nesterov=True", momentum)
         self.momentum, self.nesterov = float(momentum), nesterov
 
     def update(self, value, grad, velocity, step):
-        return sgd_update(
-            value, grad, velocity, self.learning_rate, self.momentum, self.nesterov, self.weight_decay
-        )
+        return sgd_update(value, grad, velocity, self.learning_rate, self.momentum, self.nesterov, self.weight_decay)
 
 
 class Adam(Optimizer):
@@ -228,7 +228,9 @@ def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradients))
     if not math.isfinite(norm):
-        bad = next((f"number {i} of shape {g.shape}" for i, g in enumerate(gradients) if not np.isfinite(g).all()), "all")
+        bad = next(
+            (f"number {i} of shape {g.shape}" for i, g in enumerate(gradients) if not np.isfinite(g).all()), "all"
+        )
         raise ParameterError(
             f"clip_gradient_norm: the gradients must be finite, but their norm is {norm} (first offender: {bad}); "
             f"skip this step or lower the learning rate"

@@ -94,7 +94,9 @@ def lif_backward(
                 g_spike = g_spike + g_v * (-v_threshold if soft else v_reset - u)
             through_spike = g_spike * surrogate(u - v_threshold)
             if learnable:
-                g_threshold -= through_spike.sum(dtype=np.float64) + (g_v.sum(where=fired, dtype=np.float64) if soft else 0)
+                g_threshold -= through_spike.sum(dtype=np.float64) + (
+                    g_v.sum(where=fired, dtype=np.float64) if soft else 0
+                )
             if not soft:
                 g_v[fired] = 0
             g_v += through_spike
@@ -104,7 +106,12 @@ def lif_backward(
             g_x[0 if constant else t, chunk] += g_v
             g_v *= beta
     g_x, g_v0 = g_x.reshape(-1, *h.shape[1:]), g_v0.reshape(v0.shape)
-    return g_x, g_v0, np.asarray(g_beta, dtype) if learnable else None, np.asarray(g_threshold, dtype) if learnable else None
+    return (
+        g_x,
+        g_v0,
+        np.asarray(g_beta, dtype) if learnable else None,
+        np.asarray(g_threshold, dtype) if learnable else None,
+    )
 
 
 def _membrane(h: np.ndarray, v_threshold: float, v_reset: float, soft: bool, strict: bool) -> np.ndarray:

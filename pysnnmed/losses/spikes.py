@@ -8,9 +8,7 @@ from ..errors import ParameterError
 from ..tensor import Tensor
 
 
-def spike_rate_penalty(
-    rates: Sequence[Tensor], target: float = 0.1, l1: float = 1e-4, l2: float = 0.01
-) -> Tensor:
+def spike_rate_penalty(rates: Sequence[Tensor], target: float = 0.1, l1: float = 1e-4, l2: float = 0.01) -> Tensor:
     """sum over layers of l1 rho + l2 (rho - target)^2, rho the mean spikes per neuron and step of a layer, a scalar.
 
     The first term asks for few spikes everywhere, the second keeps each layer near `target`, so that none dies and none

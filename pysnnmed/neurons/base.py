@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import Field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ class Neuron:
     """
 
     registry: ClassVar[dict[str, type[Neuron]]] = {}
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls) -> None:
         Neuron.registry[cls.__name__] = cls
@@ -122,5 +124,3 @@ def require_parameter(holds: bool, neuron: Neuron, parameter: str, rule: str, va
     """Raise ParameterError naming neuron, parameter, rule and value unless `holds`."""
     if not holds:
         raise ParameterError(f"{type(neuron).__name__}: {parameter} must be {rule}, not {value!r}")
-
-

@@ -28,7 +28,6 @@ class _ConvBase(Module):
         padding: PerAxis,
         dilation: PerAxis,
         groups: int,
-        bias: bool,
     ):
         title = type(self).__name__
         if ndim not in (1, 2, 3):
@@ -42,7 +41,11 @@ class _ConvBase(Module):
         self.stride = _per_axis(title, "stride", stride, ndim, at_least=1)
         self.padding = _per_axis(title, "padding", padding, ndim, at_least=0)
         self.dilation = _per_axis(title, "dilation", dilation, ndim, at_least=1)
-        self.bias = Parameter(zeros((out_channels,))) if bias else None
+
+    def add_parameters(self, weight: np.ndarray, bias: bool) -> None:
+        """Make `weight` and, if wanted, a zero `bias` the parameters of this layer."""
+        self.weight = Parameter(weight)
+        self.bias = Parameter(zeros((self.out_channels,))) if bias else None
 
     def check_input(self, x: Tensor) -> None:
         """Raise ShapeError unless x is [B, C=in_channels, *S] with `ndim` spatial axes."""
@@ -59,7 +62,11 @@ class _ConvBase(Module):
             ("dilation", self.dilation, 1),
         ):
             text += f", {word} {value}" if any(v != default for v in value) else ""
-        return text + (f", {self.groups} groups" if self.groups > 1 else "") + ("" if self.bias else ", no bias")
+        return (
+            text
+            + (f", {self.groups} groups" if self.groups > 1 else "")
+            + ("" if self.bias is not None else ", no bias")
+        )
 
 
 class Conv(_ConvBase):
@@ -83,8 +90,8 @@ class Conv(_ConvBase):
         rng: np.random.Generator,
         weight_init: Initialiser = he_uniform,
     ):
-        super().__init__(ndim, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        self.weight = Parameter(weight_init((out_channels, in_channels // groups, *self.kernel_size), rng))
+        super().__init__(ndim, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        self.add_parameters(weight_init((out_channels, in_channels // groups, *self.kernel_size), rng), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
@@ -113,12 +120,12 @@ class ConvTranspose(_ConvBase):
         rng: np.random.Generator,
         weight_init: Initialiser = he_uniform,
     ):
-        super().__init__(ndim, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(ndim, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self.output_padding = _per_axis(type(self).__name__, "output_padding", output_padding, ndim, at_least=0)
         # each output voxel meets only every stride-th tap of the kernel along each axis
         fan_in = in_channels // groups * math.prod(self.kernel_size) / math.prod(self.stride)
         shape = (in_channels, out_channels // groups, *self.kernel_size)
-        self.weight = Parameter(weight_init(shape, rng, fan_in=fan_in))
+        self.add_parameters(weight_init(shape, rng, fan_in=fan_in), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)

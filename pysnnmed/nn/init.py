@@ -21,7 +21,7 @@ class Initialiser(Protocol):
 
 
 def he_normal(shape: Shape, rng: np.random.Generator, *, fan_in: float | None = None) -> np.ndarray:
-    """Normal with variance 2 / fan_in, which keeps the variance of ReLU networks over depth (He et al. 2015, eq. 10)."""
+    """Normal with variance 2 / fan_in, which keeps that of a deep ReLU network (He et al. 2015, eq. 10)."""
     return _normal(shape, rng, math.sqrt(2 / (fan_in or _fan_in(shape))))
 
 

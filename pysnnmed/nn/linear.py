@@ -37,4 +37,4 @@ class Linear(Module):
         return out if self.bias is None else out + self.bias
 
     def describe(self) -> str:
-        return f"{self.in_features} -> {self.out_features}" + ("" if self.bias else ", no bias")
+        return f"{self.in_features} -> {self.out_features}" + ("" if self.bias is not None else ", no bias")

@@ -38,17 +38,15 @@ class Spiking(Module):
         self.neuron = LIF() if neuron is None else neuron
         self.leak_logit = self.threshold_raw = None
         if learn_leak:
-            self._require("beta")
-            beta = min(max(value_of(self.neuron.beta), SMALLEST_LEARNT_LEAK), LARGEST_LEARNT_LEAK)
+            beta = min(max(self._initial("beta"), SMALLEST_LEARNT_LEAK), LARGEST_LEARNT_LEAK)
             self.leak_logit = Parameter(np.float32(math.log(beta / (1 - beta))))
         if learn_threshold:
-            self._require("v_threshold")
-            excess = value_of(self.neuron.v_threshold) - SMALLEST_THRESHOLD
-            if excess <= 0:
+            threshold = self._initial("v_threshold")
+            if threshold <= SMALLEST_THRESHOLD:
                 raise ParameterError(
-                    f"{self.label}: a learnt v_threshold must start above {SMALLEST_THRESHOLD}, "
-                    f"not at {value_of(self.neuron.v_threshold)}"
+                    f"{self.label}: a learnt v_threshold must start above {SMALLEST_THRESHOLD}, not at {threshold}"
                 )
+            excess = threshold - SMALLEST_THRESHOLD
             # the inverse of softplus, log(exp(y) - 1), without overflow
             self.threshold_raw = Parameter(np.float32(excess + math.log(-math.expm1(-excess))))
 
@@ -58,27 +56,28 @@ class Spiking(Module):
 
     def current_neuron(self) -> Neuron:
         """The neuron with the learnt parameters in place of the initial ones, as Tensors that carry gradients."""
-        learnt: dict[str, Tensor] = {}
+        return dataclasses.replace(self.neuron, **self._learnt())
+
+    def describe(self) -> str:
+        learnt = self._learnt()
+        return repr(self.neuron) + "".join(f", learnt {name} {value.item():.4g}" for name, value in learnt.items())
+
+    def _learnt(self) -> dict[str, Tensor]:
+        learnt = {}
         if self.leak_logit is not None:
             learnt["beta"] = ops.sigmoid(self.leak_logit)
         if self.threshold_raw is not None:
             learnt["v_threshold"] = ops.softplus(self.threshold_raw) + SMALLEST_THRESHOLD
-        return dataclasses.replace(self.neuron, **learnt) if learnt else self.neuron  # type: ignore[type-var]
+        return learnt
 
-    def describe(self) -> str:
-        return repr(self.neuron) + "".join(
-            f", learns {word}"
-            for word, parameter in (("leak", self.leak_logit), ("threshold", self.threshold_raw))
-            if parameter is not None
-        )
-
-    def _require(self, parameter: str) -> None:
-        fields = {f.name for f in dataclasses.fields(self.neuron) if f.init}  # type: ignore[arg-type]
-        if parameter not in fields:
+    def _initial(self, parameter: str) -> float:
+        """The value of a parameter of the neuron that can be replaced by a learnt one."""
+        if parameter not in {field.name for field in dataclasses.fields(self.neuron) if field.init}:
             raise ParameterError(
                 f"{self.label}: {type(self.neuron).__name__} has no {parameter} to learn; "
                 f"use a neuron with this parameter, such as LIF"
             )
+        return value_of(getattr(self.neuron, parameter))
 
 
 def over_time(layer: Callable[..., Any], x: Tensor) -> Tensor:
