@@ -180,7 +180,8 @@ def _unit_counts(spikes: np.ndarray, levels: int = 1) -> np.ndarray:
             f"SynOps: spikes times levels={levels} must be whole numbers, and these are not; count a real-valued "
             "input with conv_macs, and spikes k / D with levels=D"
         )
-    return np.abs(np.rint(spikes * levels) if levels > 1 else spikes).astype(np.int64)
+    units = np.rint(np.multiply(spikes, levels, dtype=np.float64)) if levels > 1 else spikes
+    return np.abs(units.astype(np.int64))
 
 
 def _over_positions(counts: np.ndarray, fan: Fanout) -> np.ndarray:

@@ -201,16 +201,15 @@ def warp_nearest(labels: np.ndarray, displacement: np.ndarray) -> np.ndarray:
 
 def warp_linear(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     """image(x + u(x)) of an image [*S] or [C, *S] by (bi-, tri-) linear interpolation, border values outside."""
-    shape = displacement.shape[1:]
-    channels = image.reshape(-1, *shape) if image.ndim == len(shape) else image
-    points = _targets(channels.shape[1:], displacement)
+    shape = image.shape[image.ndim - len(displacement) :]
+    points = _targets(shape, displacement)
+    flat = image.reshape(-1, int(np.prod(shape)))
     low, weight = [], []
     for axis, size in enumerate(shape):
         position = points[axis].clip(0, size - 1)
         low.append(np.minimum(position.astype(np.intp), max(size - 2, 0)))
         weight.append(position - low[axis].astype(position.dtype))
-    flat = channels.reshape(len(channels), -1)
-    out = np.zeros((len(channels), *shape), np.result_type(image, displacement))
+    out = np.zeros((len(flat), *shape), np.result_type(image, displacement))
     for corner in product((0, 1), repeat=len(shape)):
         share: np.ndarray | float = 1.0
         index: np.ndarray | int = 0
@@ -254,9 +253,9 @@ def _upsampling_matrix(n: int, m: int) -> np.ndarray:
 
 
 def _blur_matrix(n: int, sigma: float) -> np.ndarray:
-    """[n, n] float32: a Gaussian of `sigma` voxels, each row summing to 1, so that borders keep their level."""
+    """[n, n] float32: a Gaussian of `sigma` voxels, cut off at 4 sigma, rows summing to 1: borders keep their level."""
     if sigma <= 0:
         return np.eye(n, dtype=np.float32)
     distance = np.arange(n)[:, None] - np.arange(n)
-    kernel = np.exp(-0.5 * (distance / sigma) ** 2)
+    kernel = np.where(np.abs(distance) <= 4 * sigma, np.exp(-0.5 * (distance / sigma) ** 2), 0)
     return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
