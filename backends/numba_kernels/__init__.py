@@ -26,9 +26,35 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
-from .similarity import lncc
-from .warp import warp_backward, warp_forward
+from .norm import batch_norm_backward, batch_norm_forward, channel_moments  # noqa: E402
+from .resample import (  # noqa: E402
+    avg_pool_backward,
+    avg_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+    upsample_linear_backward,
+    upsample_linear_forward,
+    upsample_nearest_backward,
+    upsample_nearest_forward,
+)
+from .similarity import lncc  # noqa: E402
+from .warp import warp_backward, warp_forward  # noqa: E402
 
 numba.config.CACHE_DIR = _users_choice
 
-__all__ = ["lncc", "warp_backward", "warp_forward"]
+__all__ = [
+    "avg_pool_backward",
+    "avg_pool_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "channel_moments",
+    "lncc",
+    "max_pool_backward",
+    "max_pool_forward",
+    "upsample_linear_backward",
+    "upsample_linear_forward",
+    "upsample_nearest_backward",
+    "upsample_nearest_forward",
+    "warp_backward",
+    "warp_forward",
+]

@@ -1,6 +1,32 @@
 """Reference kernels: what every other backend must compute."""
 
+from .norm import batch_norm_backward, batch_norm_forward, channel_moments
+from .resample import (
+    avg_pool_backward,
+    avg_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+    upsample_linear_backward,
+    upsample_linear_forward,
+    upsample_nearest_backward,
+    upsample_nearest_forward,
+)
 from .similarity import lncc
 from .warp import warp_backward, warp_forward
 
-__all__ = ["lncc", "warp_backward", "warp_forward"]
+__all__ = [
+    "avg_pool_backward",
+    "avg_pool_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "channel_moments",
+    "lncc",
+    "max_pool_backward",
+    "max_pool_forward",
+    "upsample_linear_backward",
+    "upsample_linear_forward",
+    "upsample_nearest_backward",
+    "upsample_nearest_forward",
+    "warp_backward",
+    "warp_forward",
+]
