@@ -2,16 +2,38 @@
 
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
 from .neurons import lif_backward, lif_forward
+from .norm import batch_norm_backward, batch_norm_forward, channel_moments
+from .resample import (
+    avg_pool_backward,
+    avg_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+    upsample_linear_backward,
+    upsample_linear_forward,
+    upsample_nearest_backward,
+    upsample_nearest_forward,
+)
 from .similarity import lncc
 from .warp import warp_backward, warp_forward
 
 __all__ = [
+    "avg_pool_backward",
+    "avg_pool_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "channel_moments",
     "conv_backward_input",
     "conv_backward_weight",
     "conv_forward",
     "lif_backward",
     "lif_forward",
     "lncc",
+    "max_pool_backward",
+    "max_pool_forward",
+    "upsample_linear_backward",
+    "upsample_linear_forward",
+    "upsample_nearest_backward",
+    "upsample_nearest_forward",
     "warp_backward",
     "warp_forward",
 ]

@@ -48,7 +48,7 @@ def warp_backward(
 
 
 def _cells(displacement):
-    """Per axis: (index of the grid point at or below the clamped position, whether a next one exists, fraction, inside).
+    """Per axis: (index of the grid point at or below the clamped position, whether there is a next, fraction, inside).
 
     The fraction comes from u alone, not from x + u, so it keeps all digits of u. A NaN stays a NaN in the fraction.
     """
