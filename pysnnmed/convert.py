@@ -87,7 +87,12 @@ def calibrate(teacher: LayeredNetwork, examples: Sequence[Example], percentile: 
             teacher(*example, observe=lambda name, a: name in sketches and sketches[name].widen(a.data))
         for example in examples:
             teacher(*example, observe=lambda name, a: name in sketches and sketches[name].count(a.data))
-    return {name: sketch.percentile(percentile) for name, sketch in sketches.items()}
+    scales = {name: sketch.percentile(percentile) for name, sketch in sketches.items()}
+    for layer in teacher.config.layers():
+        if layer.average:  # rates can be averaged only if they stand for the same activation
+            common = max(scales[source] for source in layer.sources)
+            scales.update(dict.fromkeys(layer.sources, common))
+    return scales
 
 
 def transfer(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: dict[str, float]) -> None:
@@ -100,7 +105,7 @@ def transfer(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: dict[str,
     for layer in teacher.config.layers():
         unit, target = teacher.unit(layer.name), spiking.unit(layer.name).conv
         folded = fold_batch_norm(unit.conv, unit.norm)
-        per_input, out = input_scale(layer.sources), scales[layer.name]
+        per_input, out = input_scale(layer.sources[:1] if layer.average else layer.sources), scales[layer.name]
         axes = (-1,) + (1,) * (folded.weight.ndim - 1) if layer.transposed else (1, -1) + (1,) * (folded.weight.ndim - 2)
         target.weight.data = (folded.weight.data * per_input.reshape(axes) / out).astype(target.weight.dtype)
         target.bias.data = (folded.bias.data / out).astype(target.bias.dtype)

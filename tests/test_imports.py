@@ -16,7 +16,8 @@ STOREYS = [
     "nn optim testing",
     "models convert",
     "metrics data viz",
-    "train deploy",
+    "deploy",
+    "train",
     "registration segmentation",
     "cli",
 ]

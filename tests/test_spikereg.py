@@ -8,7 +8,7 @@ from pysnnmed.models.spikereg import FIELD, IMAGES, PRESETS, SpikeReg, SpikeRegC
 from pysnnmed.tensor import Tensor, no_grad
 
 CONFIGS = [
-    SpikeRegConfig(encoder=(3, 4), decoder=(4, 2)),
+    SpikeRegConfig(encoder=(3, 4), decoder=(3, 2), average_skips=(0,)),
     SpikeRegConfig(encoder=(3, 4, 5), decoder=(4,), integration_steps=3, head_kernel=3),
     SpikeRegConfig(encoder=(3, 4), decoder=(4, 2), ndim=2, steps=2),
 ]
@@ -112,7 +112,7 @@ def test_decoder_depth_sets_the_resolution_of_the_head():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"encoder": ()}, {"decoder": (1, 2, 3, 4)}, {"steps": 0}, {"ndim": 4}, {"head_kernel": 2}, {"encoder": (0, 2, 3)}],
+    [{"encoder": ()}, {"average_skips": (0,), "decoder": (9, 8, 8)}, {"average_skips": (2,)}, {"decoder": (1, 2, 3, 4)}, {"steps": 0}, {"ndim": 4}, {"head_kernel": 2}, {"encoder": (0, 2, 3)}],
 )
 def test_impossible_configurations_are_refused(wrong):
     with pytest.raises(ParameterError, match="SpikeRegConfig"):

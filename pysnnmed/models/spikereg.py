@@ -18,7 +18,7 @@ the spikes over T steps; everywhere else travel the spikes of each step. The hea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
@@ -44,7 +44,8 @@ class Layer:
     """One convolution of the network and what feeds it.
 
     `frames` are layers whose spikes arrive step by step, `rates` are sources that arrive as a current constant over
-    time: the images, or the firing rate of a layer. The input channels are those of `frames`, then those of `rates`.
+    time: the images, or the firing rate of a layer. The input channels are those of `frames`, then those of `rates`;
+    with `average`, the mean of the sources, which then have equal widths.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Layer:
     kernel_size: int = 3
     stride: int = 1
     transposed: bool = False
+    average: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -71,6 +73,7 @@ class SpikeRegConfig:
     """Widths and options of the network.
 
     encoder, decoder    channels per level; the decoder may be shorter than the encoder
+    average_skips       decoder levels that average with the encoder's map, of equal width, instead of concatenating
     steps               T, time steps of the spiking network
     integration_steps   scaling-and-squaring steps; 0 takes the head's output as the displacement itself
     head_kernel         kernel size of the head
@@ -82,6 +85,7 @@ class SpikeRegConfig:
 
     encoder: tuple[int, ...] = (8, 16, 32)
     decoder: tuple[int, ...] = (16, 8, 8)
+    average_skips: tuple[int, ...] = ()
     ndim: int = 3
     steps: int = 4
     integration_steps: int = 0
@@ -97,6 +101,13 @@ class SpikeRegConfig:
             object.__setattr__(self, name, widths)
             if not widths or min(widths) < 1:
                 raise ParameterError(f"SpikeRegConfig: {name} must list positive channel counts, not {widths}")
+        object.__setattr__(self, "average_skips", tuple(self.average_skips))
+        for j in self.average_skips:
+            level = len(self.encoder) - 2 - j
+            if not 0 <= j < len(self.decoder) or level < 0 or self.encoder[level] != self.decoder[j]:
+                raise ParameterError(
+                    f"SpikeRegConfig: average_skips names decoder level {j}, which has no encoder map of its width"
+                )
         if len(self.decoder) > len(self.encoder):
             raise ParameterError(
                 f"SpikeRegConfig: the decoder has {len(self.decoder)} levels, the encoder only {len(self.encoder)}"
@@ -131,21 +142,26 @@ class SpikeRegConfig:
             block, level = f"decoder.{j}", len(self.encoder) - 2 - j
             skip = (f"encoder.{level}.conv2",) if level >= 0 else ()
             yield Layer(f"{block}.up", width, frames=(source,), kernel_size=2, stride=2, transposed=True)
-            yield Layer(f"{block}.refine", width, frames=(f"{block}.up",), rates=skip)
+            yield Layer(f"{block}.refine", width, frames=(f"{block}.up",), rates=skip, average=j in self.average_skips)
             source = f"{block}.refine"
 
     def channels(self) -> dict[str, int]:
         """Output channels of every source by name."""
         return {IMAGES: 2, **{layer.name: layer.out_channels for layer in self.layers()}}
 
+    def in_channels(self, layer: Layer) -> int:
+        """Input channels of the convolution of a layer."""
+        channels = self.channels()
+        return sum(channels[source] for source in layer.sources) // (len(layer.sources) if layer.average else 1)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 PRESETS = {
-    "micro": SpikeRegConfig(encoder=(4, 8, 16), decoder=(8, 4, 4)),
-    "tiny": SpikeRegConfig(encoder=(8, 16, 32), decoder=(16, 8, 8)),
-    "small": SpikeRegConfig(encoder=(16, 32, 64, 128), decoder=(64, 32, 16, 16)),
+    "micro": SpikeRegConfig(encoder=(4, 8, 16), decoder=(8, 4, 4), average_skips=(1,)),
+    "tiny": SpikeRegConfig(encoder=(8, 16, 32), decoder=(16, 8, 8), average_skips=(1,)),
+    "small": SpikeRegConfig(encoder=(16, 32, 64, 128), decoder=(64, 32, 16, 16), average_skips=(2,)),
 }
 
 
@@ -161,10 +177,9 @@ class _RegistrationNetwork(Module):
 
     def __init__(self, config: SpikeRegConfig, rng: np.random.Generator):
         self.config = config
-        channels = config.channels()
         for layer in config.layers():
             # The attribute is the dotted name of the table, so parameters are called encoder.0.conv1.conv.weight etc.
-            setattr(self, layer.name, self._unit(layer, sum(channels[s] for s in layer.sources), rng))
+            setattr(self, layer.name, self._unit(layer, config.in_channels(layer), rng))
         self.head = Conv(
             config.ndim,
             layer.out_channels,
@@ -213,6 +228,10 @@ def _convolution(layer: Layer, in_channels: int, ndim: int, rng: np.random.Gener
     return kind(ndim, in_channels, layer.out_channels, layer.kernel_size, **geometry, rng=rng)
 
 
+def _joined(inputs: Sequence[Tensor], axis: int) -> Tensor:
+    return inputs[0] if len(inputs) == 1 else ops.concatenate(inputs, axis=axis)
+
+
 class AnalogUnit(Module):
     """Convolution -> batch norm -> ReLU. x [B, C, *S] -> [B, O, *S']"""
 
@@ -237,7 +256,7 @@ class Teacher(_RegistrationNetwork):
         activations = {IMAGES: self._images(fixed, moving)}
         for layer in self.config.layers():
             inputs = [activations[source] for source in layer.sources]
-            x = inputs[0] if len(inputs) == 1 else ops.concatenate(inputs, axis=1)
+            x = sum(inputs) * (1 / len(inputs)) if layer.average else _joined(inputs, axis=1)
             activations[layer.name] = x = self.unit(layer.name)(x)
             if observe:
                 observe(layer.name, x)
@@ -248,7 +267,7 @@ class SpikingUnit(Module):
     """Synapses (a convolution) and the neurons they feed.
 
     frames [T, B, C1, *S] and rate [B, C2, *S], one of which may be missing -> spikes [T, B, O, *S'].
-    A current that is constant over time is computed once: convolution is linear.
+    The part of the current that is constant over time is computed once: convolution is linear.
     """
 
     def __init__(self, conv: Conv | ConvTranspose, neuron: Spiking):
@@ -294,13 +313,11 @@ class SpikeReg(_RegistrationNetwork):
             return rates[source]
 
         for layer in self.config.layers():
-            frames = [spikes[source] for source in layer.frames]
-            constant = [rate_of(source) for source in layer.rates]
-            spikes[layer.name] = self.unit(layer.name)(
-                ops.concatenate(frames, axis=2) if len(frames) > 1 else frames[0] if frames else None,
-                ops.concatenate(constant, axis=1) if len(constant) > 1 else constant[0] if constant else None,
-                self.config.steps,
-            )
+            frames = _joined([spikes[s] for s in layer.frames], axis=2) if layer.frames else None
+            rate = _joined([rate_of(s) for s in layer.rates], axis=1) if layer.rates else None
+            if layer.average:
+                frames, rate = (frames + rate) * 0.5, None
+            spikes[layer.name] = self.unit(layer.name)(frames, rate, self.config.steps)
             if observe:
                 observe(layer.name, spikes[layer.name])
         return self._displacement(rate_of(layer.name), fixed.shape[2:], observe)

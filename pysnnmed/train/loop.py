@@ -103,13 +103,11 @@ def _gradient_step(
     loss = first
     for term in others:
         loss = loss + term
+    if not np.isfinite(loss.item()):
+        raise ParameterError(f"{name}: the loss is {loss.item()} at step {step}; lower the learning rate")
     model.zero_grad()
     loss.backward()
-    norm = clip_gradient_norm(list(model.parameters()), schedule.clip)
-    if not np.isfinite(loss.item()) or not np.isfinite(norm):
-        raise ParameterError(
-            f"{name}: the loss is {loss.item()} and the gradient norm {norm} at step {step}; lower the learning rate"
-        )
+    norm = clip_gradient_norm(model.parameters(), schedule.clip)  # refuses gradients that are not finite
     optimizer.learning_rate = schedule.learning_rate * schedule.shape(step)
     optimizer.step()
     return {"loss": loss.item(), **{key: term.item() for key, term in terms.items()}, "gradient_norm": float(norm)}
