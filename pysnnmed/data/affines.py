@@ -22,10 +22,10 @@ def check_affine(affine: np.ndarray, name: str = "affine") -> np.ndarray:
     singular matrix: one whose voxel axes lie (nearly) in a plane.
     """
     matrix = np.array(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.array_equal(matrix[3], [0, 0, 0, 1]):
-        raise ImageError(f"the {name} must be a 4x4 matrix with the last row 0 0 0 1, not {_brief(matrix)}")
     if not np.isfinite(matrix).all():
         raise ImageError(f"the {name} must hold finite numbers, not {_brief(matrix)}")
+    if matrix.shape != (4, 4) or not np.array_equal(matrix[3], [0, 0, 0, 1]):
+        raise ImageError(f"the {name} must be a 4x4 matrix with the last row 0 0 0 1, not {_brief(matrix)}")
     with np.errstate(over="ignore"):
         sizes = spacing_of(matrix)
     if not ((sizes > SMALLEST_SPACING) & (sizes < LARGEST_SPACING)).all():

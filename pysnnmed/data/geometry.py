@@ -17,7 +17,7 @@ from ..errors import ImageError, ParameterError, ShapeError
 from .affines import closest_axes, spacing_of
 from .displacements import Displacement, displacement_to_world
 from .images import Image
-from .sampling import Interpolation, by_slabs, resample, sample, transformed, whole_voxels
+from .sampling import Interpolation, by_slabs, inside, resample, sample, transformed
 
 Alignment = Literal["world", "centre"]
 _SAME_SPACING = 0.01  # relative: an image this close to the spacing of the model is not interpolated
@@ -169,15 +169,11 @@ def warp_image(
     outside the moving image becomes `fill`. A displacement of 0 between equal geometries returns the same values.
     """
     affine = displacement.affine
-    to_moving = np.eye(4) + np.linalg.solve(moving.affine, affine - moving.affine)
-    whole = whole_voxels(to_moving, displacement.shape, tolerance=1e-6)  # free of rounding errors
-    to_moving = to_moving if whole is None else whole
+    to_moving = np.eye(4) + np.linalg.solve(moving.affine, affine - moving.affine)  # exactly 1 for equal affines
     to_voxels = np.linalg.inv(moving.affine[:3, :3])
 
-    def values(voxels: np.ndarray) -> np.ndarray:
-        start = int(voxels[0, 0, 0, 0])
-        world = displacement.world[:, start : start + voxels.shape[1]]
-        points = transformed(to_moving, voxels) + np.tensordot(to_voxels, world, 1)
+    def values(planes: slice, voxels: np.ndarray) -> np.ndarray:
+        points = transformed(to_moving, voxels) + np.tensordot(to_voxels, displacement.world[:, planes], 1)
         return sample(moving.data, points, interpolation, fill)
 
     data = by_slabs(values, displacement.shape)
@@ -238,8 +234,7 @@ def _check_overlap(fixed: Image, moving: Image, shift: np.ndarray) -> None:
     """Probe the fixed volume on a coarse lattice: how much of it lies inside the moving one?"""
     lattice = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 16) for n in fixed.shape), indexing="ij"))
     indices = transformed(np.linalg.solve(moving.affine, _shifted(fixed.affine, shift)), lattice)
-    limits = np.array(moving.shape).reshape(3, 1, 1, 1)
-    shared = ((indices >= -0.5) & (indices < limits - 0.5)).all(axis=0).mean()
+    shared = inside(indices, moving.shape).mean()
     if shared < _SMALLEST_OVERLAP:
         raise ImageError(
             f"{moving.source} covers {shared:.0%} of the volume of {fixed.source}: their headers place them apart; "

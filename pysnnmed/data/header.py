@@ -189,8 +189,8 @@ def _check_magic(magic: bytes, layout: np.dtype) -> None:
 
 def _shape(fields: np.void) -> tuple[int, ...]:
     n, *sizes = map(int, fields["dim"])
-    if not 1 <= n <= 7:
-        raise ImageError(f"the number of axes dim[0] must be 1 to 7, not {n}")
+    if not 3 <= n <= 7:
+        raise ImageError(f"the number of axes dim[0] must be 3 to 7, not {n}; store a slice as a volume of depth 1")
     if min(sizes[:n]) < 1:
         raise ImageError(f"every axis must have at least one voxel; the header says {_times(sizes[:n])}")
     return tuple(sizes[:n])
@@ -229,31 +229,35 @@ def _world(fields: np.void, shape: tuple[int, ...], form: Form, assume_ras: bool
     qfac, *sizes = map(float, fields["pixdim"][:4])
     if qfac not in (-1, 0, 1):
         raise ImageError(f"pixdim[0], the handedness of the qform, must be 1 or -1, not {qfac:g}")
-    sizes = sizes[: len(shape)] + [1.0] * (3 - len(shape))
     if not all(0 < size < math.inf for size in sizes):
         raise ImageError(f"voxel sizes pixdim must be finite and above 0, not {_times(sizes)}")
     units = int(fields["xyzt_units"]) & 7
     if units not in _MILLIMETRES:
         raise ImageError(f"the unit of length must be metre, mm or micrometre (xyzt_units 0 to 3), not {units}")
-    to_mm = np.diag([_MILLIMETRES[units]] * 3 + [1.0])
+    mm = _MILLIMETRES[units]
     codes = {"sform": int(fields["sform_code"]), "qform": int(fields["qform_code"])}
     for name, code in codes.items():
         if not 0 <= code <= 5:
             raise ImageError(f"{name}_code must be 0 to 5, not {code}")
-    build = {"sform": lambda: _sform(fields), "qform": lambda: _qform(fields, sizes, qfac)}
+
+    def affine_of(name: str) -> np.ndarray:
+        affine = _sform(fields) if name == "sform" else _qform(fields, sizes, qfac)
+        affine[:3] *= mm
+        return check_affine(affine, name)
+
     if form != "agreed":
         if codes[form] == 0:
             raise ImageError(f"form={form!r} was asked for, but the header sets no {form}")
-        return check_affine(to_mm @ build[form](), form), codes[form]
-    found = {name: check_affine(to_mm @ build[name](), name) for name, code in codes.items() if code > 0}
+        return affine_of(form), codes[form]
+    found = {name: affine_of(name) for name, code in codes.items() if code > 0}
     if not found:
         if not assume_ras:
             raise ImageError(
                 "the header does not place the image in the world (qform_code and sform_code are 0), so left and right "
                 "are unknown; if the voxel axes point right, anterior, superior, read it with assume_ras=True"
             )
-        return check_affine(to_mm @ np.diag([*sizes, 1.0]), "voxel sizes"), 1
-    _check_agreement(found, to_mm[0, 0] * np.array(sizes), (*shape, 1, 1)[:3])
+        return check_affine(np.diag([*(mm * size for size in sizes), 1.0]), "voxel sizes"), 1
+    _check_agreement(found, mm * np.array(sizes), shape[:3])
     name = next(iter(found))
     return found[name], codes[name]
 
@@ -315,7 +319,7 @@ def pack_header(
     fields["srow"], fields["sform_code"] = affine[:3], form_code
     fields["quatern"] = quaternion_from_rotation(directions * [1, 1, qfac])
     fields["qoffset"] = affine[:3, 3]
-    same = largest_shift(affine, _qform(fields, list(sizes), qfac), (*shape, 1, 1)[:3])
+    same = largest_shift(affine, _qform(fields, list(sizes), qfac), shape[:3])
     fields["qform_code"] = form_code if same <= WRITTEN_FORM_TOLERANCE else 0
     return fields.tobytes() + bytes(EXTENSION_FLAG)
 

@@ -6,7 +6,6 @@ out it has the value `fill`, or with fill=None that of the nearest voxel. This i
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,46 +15,49 @@ from ..errors import ParameterError
 from .affines import corners
 
 Interpolation = Literal["linear", "nearest"]
-EXACT = 1e-3  # voxels; an index map that stays this close to whole voxels copies them
-_SLAB = 2**18  # points computed at once
+EXACT = 1e-3  # voxels; nothing is interpolated where every point lies this close to the centre of a voxel
+_SLAB = 2**16  # points computed at once: few enough for the cache
 
 
 def sample(data: np.ndarray, points: np.ndarray, interpolation: Interpolation, fill: float | None) -> np.ndarray:
     """Values of `data` [I, J, K] at voxel coordinates `points` [3, ...].
 
-    "linear" returns floating-point numbers (float32 for integers, else the type of `data`), "nearest" the type of
-    `data`; halves round up.
+    "linear" (the eight voxels around a point) returns floating-point numbers: float32 for integers, else the type of
+    `data`. "nearest" keeps the type; halves round up.
     """
-    limits = np.array(data.shape, dtype=np.float64).reshape(3, *[1] * (points.ndim - 1))
-    inside = ((points >= -0.5) & (points < limits - 0.5)).all(axis=0)
-    points = np.clip(points, 0, limits - 1)
-    if interpolation == "nearest":
-        values = data[tuple(np.floor(points + 0.5).astype(np.intp))]
-    elif interpolation == "linear":
-        values = _linear(data, points).astype(floating(data.dtype))
+    sizes = np.array(data.shape, dtype=np.float64).reshape(3, *[1] * (points.ndim - 1))
+    clipped = np.clip(points, 0, sizes - 1)
+    if _linear(interpolation):
+        values = _trilinear(data, clipped).astype(_floating(data.dtype))
     else:
-        raise ParameterError(f"interpolation must be 'linear' or 'nearest', not {interpolation!r}")
-    return values if fill is None else np.where(inside, values, values.dtype.type(fill))
-
-
-def floating(dtype: np.dtype) -> np.dtype:
-    """The type of interpolated values: floating-point types stay, others become float32."""
-    return dtype if dtype.kind == "f" else np.dtype(np.float32)
-
-
-def _linear(data: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Trilinear: the eight voxels around each point, weighted by the volume of the opposite box."""
-    lower = np.floor(points)
-    fraction = points - lower
-    low = lower.astype(np.intp)
-    high = np.minimum(low + 1, np.array(data.shape).reshape(3, *[1] * (points.ndim - 1)) - 1)
-    values = np.zeros(points.shape[1:])
-    for upper in itertools.product((False, True), repeat=3):
-        weight = np.ones(points.shape[1:])
-        for f, up in zip(fraction, upper, strict=True):
-            weight *= f if up else 1 - f
-        values += weight * data[tuple(h if up else b for b, h, up in zip(low, high, upper, strict=True))]
+        values = data[tuple(np.floor(clipped + 0.5).astype(np.intp))]
+    if fill is not None:
+        values[~inside(points, data.shape)] = fill
     return values
+
+
+def inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which points [3, ...] lie in a volume of this shape, the outer halves of its border voxels included."""
+    sizes = np.array(shape).reshape(3, *[1] * (points.ndim - 1))
+    return np.logical_and.reduce((points >= -0.5) & (points < sizes - 0.5), axis=0)
+
+
+def _trilinear(data: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Interpolate along the last axis, then the middle, then the first: points must lie in [0, n - 1]."""
+    if not (data.flags.c_contiguous or data.flags.f_contiguous):
+        data = np.ascontiguousarray(data)
+    flat = data.ravel(order="K")
+    steps = [stride // data.itemsize if n > 1 else 0 for stride, n in zip(data.strides, data.shape, strict=True)]
+    lows = [np.minimum(p.astype(np.intp), max(n - 2, 0)) for p, n in zip(points, data.shape, strict=True)]
+    base = sum(low * step for low, step in zip(lows, steps, strict=True))
+    f = [p - low for p, low in zip(points, lows, strict=True)]
+
+    def along(axis: int, offset: int) -> np.ndarray:
+        if axis == 3:
+            return flat[base + offset]
+        return along(axis + 1, offset) * (1 - f[axis]) + along(axis + 1, offset + steps[axis]) * f[axis]
+
+    return along(0, 0)
 
 
 def resample(
@@ -69,19 +71,51 @@ def resample(
 
     Where the map only permutes, reverses and shifts whole voxels, they are copied and keep type and value.
     """
-    whole = whole_voxels(index_map, shape, EXACT)
-    if whole is not None:
-        return _copied(data, whole, shape, fill)
-    return by_slabs(lambda y: sample(data, transformed(index_map, y), interpolation, fill), shape)
+    order = np.abs(index_map[:3, :3]).argmax(axis=0)  # the axis of data that each axis of the result follows
+    aligned = np.zeros((4, 4))
+    aligned[order, range(3)] = index_map[order, range(3)]
+    aligned[:, 3] = index_map[:, 3]
+    if len(set(order)) == 3 and np.abs((aligned - index_map) @ corners(shape)).max() <= EXACT:
+        positions = [aligned[a, out] * np.arange(shape[out]) + aligned[a, 3] for out, a in enumerate(order)]
+        return _along_axes(data.transpose(order), positions, interpolation, fill)
+    return by_slabs(lambda _, y: sample(data, transformed(index_map, y), interpolation, fill), shape)
 
 
-def by_slabs(values: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Fill a grid from values(indices [3, n, J, K]) of a few planes at a time, so that memory stays bounded."""
-    planes = max(1, _SLAB // max(1, shape[1] * shape[2]))
+def _along_axes(
+    data: np.ndarray, positions: list[np.ndarray], interpolation: Interpolation, fill: float | None
+) -> np.ndarray:
+    """`data` at a lattice of positions, one list per axis: interpolated only along axes that need it."""
+    linear = _linear(interpolation)
+    within = [(p >= -0.5) & (p < n - 0.5) for p, n in zip(positions, data.shape, strict=True)]
+    for axis, (position, n) in enumerate(zip(positions, data.shape, strict=True)):
+        clipped = np.clip(position, 0, n - 1)
+        nearest = np.floor(clipped + 0.5).astype(np.intp)
+        if not linear or np.abs(clipped - nearest).max() <= EXACT:
+            data = data.take(nearest, axis)
+            continue
+        low = clipped.astype(np.intp)
+        dtype = _floating(data.dtype)
+        weight = (clipped - low).astype(dtype).reshape(-1, *[1] * (2 - axis))
+        data = data.take(low, axis) * (1 - weight) + data.take(np.minimum(low + 1, n - 1), axis) * weight
+        data = data.astype(dtype, copy=False)
+    data = np.ascontiguousarray(data)
+    if fill is not None:
+        for axis, mask in enumerate(within):
+            data[(slice(None),) * axis + (~mask,)] = fill
+    return data
+
+
+def by_slabs(values: Callable[[slice, np.ndarray], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Fill a grid a few planes at a time, so that memory stays bounded.
+
+    values(planes, indices) gets the range of planes and their voxel indices [3, n, J, K], and returns [n, J, K].
+    """
+    n = max(1, _SLAB // (shape[1] * shape[2]))
     slabs = []
-    for start in range(0, shape[0], planes):
-        ranges = np.arange(start, min(start + planes, shape[0])), np.arange(shape[1]), np.arange(shape[2])
-        slabs.append(values(np.stack(np.meshgrid(*ranges, indexing="ij")).astype(np.float64)))
+    for start in range(0, shape[0], n):
+        planes = slice(start, min(start + n, shape[0]))
+        axes = np.arange(planes.start, planes.stop), np.arange(shape[1]), np.arange(shape[2])
+        slabs.append(values(planes, np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float64)))
     return np.concatenate(slabs)
 
 
@@ -90,25 +124,11 @@ def transformed(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.tensordot(affine[:3, :3], points, 1) + affine[:3, 3].reshape(3, *[1] * (points.ndim - 1))
 
 
-def whole_voxels(index_map: np.ndarray, shape: tuple[int, ...], tolerance: float) -> np.ndarray | None:
-    """The map of whole voxels that moves no corner of the grid by more than `tolerance` voxels, if there is one."""
-    whole = np.round(index_map)
-    linear = np.abs(whole[:3, :3])
-    if not ((linear.sum(axis=0) == 1).all() and (linear.sum(axis=1) == 1).all()):
-        return None
-    return whole if np.abs((whole - index_map) @ corners(shape))[:3].max() <= tolerance else None
+def _linear(interpolation: Interpolation) -> bool:
+    if interpolation not in ("linear", "nearest"):
+        raise ParameterError(f"interpolation must be 'linear' or 'nearest', not {interpolation!r}")
+    return interpolation == "linear"
 
 
-def _copied(data: np.ndarray, whole: np.ndarray, shape: tuple[int, ...], fill: float | None) -> np.ndarray:
-    source_axes = [int(a) for a in np.abs(whole[:3, :3]).argmax(axis=0)]  # the axis of data behind each output axis
-    indices = [
-        (whole[a, out] * np.arange(shape[out]) + whole[a, 3]).astype(np.intp) for out, a in enumerate(source_axes)
-    ]
-    turned = data.transpose(source_axes)
-    inside = [(i >= 0) & (i < n) for i, n in zip(indices, turned.shape, strict=True)]
-    clipped = [np.clip(i, 0, n - 1) for i, n in zip(indices, turned.shape, strict=True)]
-    copy = np.ascontiguousarray(turned[np.ix_(*clipped)])
-    if fill is not None:
-        for axis, mask in enumerate(inside):
-            copy[(slice(None),) * axis + (~mask,)] = fill
-    return copy
+def _floating(dtype: np.dtype) -> np.dtype:
+    return dtype if dtype.kind == "f" else np.dtype(np.float32)
