@@ -204,8 +204,8 @@ class LayerCount:
     """What one layer executed. All numbers are exact counts over every time step, sample and call.
 
     `steps` and `neurons` describe the layer and do not add up over calls. `dense_macs` are the MACs of the same
-    connections if every input were a real number at every step: the basis of rate x MACs, and, divided by `steps`, what
-    the same layer of a conventional network executes once.
+    connections if every input were a real number at every step: the basis of rate x MACs. `ann_macs` are those of the
+    same layer of a conventional network, which runs it once.
     """
 
     name: str
@@ -216,6 +216,7 @@ class LayerCount:
     macs: int = 0
     nonzero_macs: int = 0  # of them, those whose input is not zero
     dense_macs: int = 0
+    ann_macs: int = 0
     neurons: int = 0
     neuron_updates: int = 0
     bias_adds: int = 0
@@ -313,7 +314,7 @@ def record_conv(
         work = {"sites": x.size, "events": int(counts.sum()), "synops": fan.weigh(counts)}
     else:
         work = {"macs": dense, "nonzero_macs": conv_macs(x, fan, skip_zeros=True)}
-    record(layer_name, steps=steps, dense_macs=dense, bias_adds=bias_adds, **work)
+    record(layer_name, steps=steps, dense_macs=dense, ann_macs=dense // steps, bias_adds=bias_adds, **work)
 
 
 # ----------------------------------------------------------------------------------------------------- the report
@@ -341,7 +342,7 @@ class Report:
     @property
     def ann_macs(self) -> int:
         """MACs of the conventional network with the same layers, run once."""
-        return sum(layer.dense_macs // layer.steps for layer in self.layers)
+        return sum(layer.ann_macs for layer in self.layers)
 
     @property
     def rate_times_macs(self) -> float:

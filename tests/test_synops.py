@@ -243,9 +243,9 @@ def test_record_conv_tells_spikes_from_real_values(rng):
 
 REPORT = Report(
     (
-        LayerCount("stem", steps=1, macs=1000, nonzero_macs=900, dense_macs=1000, bias_adds=10),
-        LayerCount("enc", steps=4, sites=400, events=40, synops=700, dense_macs=8000, neurons=20, neuron_updates=80),
-        LayerCount("dec", steps=4, sites=100, events=30, synops=900, dense_macs=4000, neurons=5, neuron_updates=20),
+        LayerCount("stem", steps=1, macs=1000, nonzero_macs=900, dense_macs=1000, ann_macs=1000, bias_adds=10),
+        LayerCount("enc", 4, 400, 40, 700, dense_macs=8000, ann_macs=2000, neurons=20, neuron_updates=80),
+        LayerCount("dec", 4, 100, 30, 900, dense_macs=4000, ann_macs=1000, neurons=5, neuron_updates=20),
     )
 )
 

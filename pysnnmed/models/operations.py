@@ -27,10 +27,12 @@ def count_operations(config: SpikeRegConfig, images: np.ndarray, spikes: Mapping
     """
     with synops.count_synops() as meter:
         for layer in _layers_and_head(config):
-            for source in layer.sources:
-                x = images if source == IMAGES else spikes[source]
-                steps = 1 if source == IMAGES else config.steps
-                synops.record_conv(layer.name, x, _fanout(layer, x.shape, config), steps=steps, spiking=source != IMAGES)
+            inputs = [images if source == IMAGES else spikes[source] for source in layer.sources]
+            if layer.average:  # both sources use the same synapses: their spikes add up to integer events
+                inputs = [sum(inputs[1:], start=inputs[0])]
+            for x in inputs:
+                steps = 1 if x is images else config.steps
+                synops.record_conv(layer.name, x, _fanout(layer, x.shape, config), steps=steps, spiking=x is not images)
             if layer.name != HEAD:
                 fired = spikes[layer.name]
                 synops.record(
