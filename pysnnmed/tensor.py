@@ -35,8 +35,8 @@ class Tensor:
     """An ndarray that remembers how it was computed.
 
     `data` is the array, `grad` an array of its shape and type that `backward` fills on leaves which `requires_grad`.
-    `shape`, `dtype`, `ndim`, `size` are those of `data`; operators and methods are those of `ops`. Comparisons give plain
-    bool arrays, `==` included; as a key of a dict or set a tensor equals itself only.
+    `shape`, `dtype`, `ndim`, `size` are those of `data`; operators and methods are those of `ops`. Comparisons give
+    plain bool arrays, `==` included; tensors hash by identity.
     """
 
     __slots__ = ("__weakref__", "call", "data", "grad", "requires_grad")
