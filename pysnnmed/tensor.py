@@ -35,7 +35,8 @@ class Tensor:
     """An ndarray that remembers how it was computed.
 
     `data` is the array, `grad` an array of its shape and type that `backward` fills on leaves which `requires_grad`.
-    Operators and methods are those of `ops`; comparisons give plain bool arrays. Tensors hash by identity.
+    `shape`, `dtype`, `ndim`, `size` are those of `data`; operators and methods are those of `ops`. Comparisons give
+    plain bool arrays, `==` included; tensors hash by identity.
     """
 
     __slots__ = ("__weakref__", "call", "data", "grad", "requires_grad")
@@ -263,6 +264,6 @@ def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum `grad` over the axes that broadcasting added to, or stretched in, an input of shape `shape`."""
     if grad.shape == shape:
         return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
-    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
-    return grad.sum(axis=stretched, keepdims=True) if stretched else grad
+    added = grad.ndim - len(shape)
+    stretched = tuple(added + i for i, n in enumerate(shape) if n == 1 and grad.shape[added + i] != 1)
+    return grad.sum(axis=tuple(range(added)) + stretched).reshape(shape)

@@ -29,9 +29,8 @@ def _wrt_x(x: np.ndarray, y: np.ndarray, grad: np.ndarray) -> np.ndarray:
 
 
 def _wrt_y(x: np.ndarray, y: np.ndarray, grad: np.ndarray) -> np.ndarray:
-    if y.ndim == 2:  # one matrix for a whole batch, as in a linear layer: sum over the batch inside one product
-        leading = tuple(range(x.ndim - 1))
-        return np.tensordot(x, grad, axes=(leading, leading))
+    if y.ndim == 2:  # one matrix for a whole batch, as in a linear layer: the product itself sums over the batch
+        return x.reshape(-1, x.shape[-1]).T @ grad.reshape(-1, grad.shape[-1])
     return unbroadcast(x.swapaxes(-1, -2) @ grad, y.shape)
 
 
