@@ -41,6 +41,7 @@ class Registration:
     moved          the moving image on the voxels of the fixed one
     moved_labels   the moving labels there, if labels were given
     displacement   moved(x) = moving(x + displacement(x))
+    start          the same before registration: zero, or the shift that lays the centres on each other
     folding        fraction of voxels of the model grid where the mapping folds (Jacobian determinant <= 0)
     operations     exact counts of the spiking network on this pair, and of the analog network with the same layers
     spikes         {layer: spikes [T, 1, C, *S']} of this pair
@@ -49,6 +50,7 @@ class Registration:
 
     moved: Image
     displacement: Displacement
+    start: Displacement
     moved_labels: Image | None
     folding: float
     operations: Report
@@ -125,6 +127,7 @@ def register(
         moved=warp_image(moving, displacement),
         moved_labels=None if labels is None else warp_image(labels, displacement, interpolation="nearest"),
         displacement=displacement,
+        start=grid.displacement(np.zeros_like(voxels)),
         folding=folding_fraction(voxels),
         operations=count_operations(network.config, np.stack(on_grid)[None], spikes),
         spikes=spikes,

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import viz
+from ..data.displacements import displacement_to_voxels
 from ..data.files import atomic_write
+from ..data.geometry import warp_image
+from ..data.images import Image
 from ..registration import Registration
 
 
@@ -32,3 +36,31 @@ def write_energy(path: Path, result: Registration) -> None:
     content = {**result.summary(), "operations": json.loads(result.operations.to_json())}
     text = json.dumps(content, indent=1) + "\n"
     atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def save_preview(
+    path: Path,
+    moving: Image,
+    fixed: Image,
+    result: Registration,
+    *,
+    moving_labels: Image | None = None,
+    fixed_labels: Image | None = None,
+    caption: str = "",
+) -> None:
+    """Draw one page about a registration: before, after, the deformation, the spikes, the projected energy."""
+    start = result.start
+    figure = viz.registration_figure(
+        fixed.data,
+        warp_image(moving, start).data,
+        result.moved.data,
+        displacement_to_voxels(result.displacement.world - start.world, start.affine),
+        fixed_labels=None if fixed_labels is None else fixed_labels.data,
+        moving_labels=None if moving_labels is None else warp_image(moving_labels, start, interpolation="nearest").data,
+        moved_labels=None if result.moved_labels is None else result.moved_labels.data,
+        spikes=result.spikes,
+        report=result.operations,
+        spacing=fixed.spacing,
+        caption=caption,
+    )
+    viz.save_figure(figure, path)
