@@ -1,24 +1,42 @@
-"""Dense convolution and its two adjoints on shifted rows, with the sums of a tile held in vector registers.
+"""Dense convolution and its two adjoints, with the sums of a tile held in vector registers.
 
-See `..shifted_rows` for the layout and `.simd` for the tile. The forward and the gradient of the input are one loop
-nest (`_sum_taps`): they differ in what they read and in the weights. The gradient of the weight is the other.
+The work is cut into strips of output rows. For each strip the part of the input that its taps read is copied to a
+panel that fits the second-level cache, in the layout of `..shifted_rows`; then tiles of outputs and positions (see
+`.simd`) pass over all channels and taps. The gradient of the input is the same loop nest with other weights.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
-from ..shifted_rows import OVERSHOOT, Phase, ShiftedRows, Sizes, aligned_zeros, volume
+from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient_readings, volume
 from ..threads import for_ranges
-from .simd import ROWS, VECTORS, lanes, load, multiply_add, multiply_add_rows, store, zeros
+from .simd import (
+    ROWS,
+    VECTORS,
+    add_lanes,
+    broadcast_rows,
+    clear,
+    copy,
+    lanes,
+    load,
+    multiply_add,
+    multiply_add_rows,
+    store,
+    zeros,
+)
 
 __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
 
-STRIP = 1536  # output positions that one pass over the taps computes: their sums and inputs fit the second-level cache
-CHUNK = 512  # positions over which sums of the weight gradient stay in registers
+PANEL = 2**18  # elements of the panel of a strip: 1 MiB in float32
+STRIP = 1536  # output positions of a strip, if the panel allows
+CHUNK = 768  # positions over which a tile of the weight gradient stays in registers: its operands fit the first cache
+TAPS = 108  # sums per output that the weight gradient keeps in memory between chunks
+PARTS = 8  # pieces into which the positions are split for the weight gradient, whatever the number of threads
 
 
 def conv_forward(
@@ -31,16 +49,12 @@ def conv_forward(
     groups: int,
 ) -> np.ndarray:
     """See numpy_kernels.conv_forward."""
-    rows = ShiftedRows.of(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    source = rows.flatten(_volumes(x))
-    n_out = len(weight) // groups
-    w = _packed(weight.reshape(groups, n_out, -1))
-    channels = source.shape[2] * np.arange(x.shape[1] // groups)
-    offsets = np.add.outer(channels, rows.offsets).ravel()
-    out = np.empty((len(x), len(weight), *rows.out_size), x.dtype)
-    bias = np.zeros(len(weight), x.dtype) if bias is None else np.ascontiguousarray(bias)
-    _run(source, 0, offsets, w, bias, out, rows, rows.out_size, (0, 0, 0), (1, 1, 1))
-    return out.reshape(*out.shape[:2], *out.shape[-weight.ndim + 2 :])
+    reading = forward_reading(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    out = np.empty((len(x), len(weight), *reading.count), x.dtype)
+    w = weight.reshape(groups, len(weight) // groups, -1)
+    start = np.zeros(w.shape[:2], x.dtype) if bias is None else bias.reshape(w.shape[:2])
+    _sum_taps(x, w, start, reading, out, (0, 0, 0), (1, 1, 1))
+    return out.reshape(*out.shape[:2], *reading.count[-weight.ndim + 2 :])
 
 
 def conv_backward_input(
@@ -52,19 +66,13 @@ def conv_backward_input(
     dilation: Sizes,
     groups: int,
 ) -> np.ndarray:
-    """See numpy_kernels.conv_backward_input. Each phase of the input sums the taps that read it."""
-    rows = ShiftedRows.of(input_shape[2:], weight.shape[2:], stride, padding, dilation)
-    source = rows.spread(_volumes(g))
-    n_out = g.shape[1] // groups
-    w = weight.reshape(groups, n_out, weight.shape[1], -1).swapaxes(1, 2)
-    channels = source.shape[2] * np.arange(n_out)
-    dx = np.zeros((*input_shape[:2], *rows.size), g.dtype)
-    bias = np.zeros(input_shape[1], g.dtype)
-    for phase in rows.phases:
-        offsets = np.subtract.outer(channels, rows.shifts[phase.taps]).ravel()
-        first = rows.reach + sum(a * n for a, n in zip(phase.start, rows.steps, strict=True))
-        packed = _packed(w[..., phase.taps].reshape(groups, weight.shape[1], -1))
-        _run(source, first, offsets, packed, bias, dx, rows, phase.count, phase.first, rows.stride)
+    """See numpy_kernels.conv_backward_input."""
+    dx = np.zeros((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
+    start = np.zeros((groups, weight.shape[1]), g.dtype)
+    adjoint = weight.reshape(groups, -1, weight.shape[1], math.prod(weight.shape[2:])).swapaxes(1, 2)
+    for part in gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:]):
+        w = adjoint[..., part.taps].reshape(groups, weight.shape[1], -1)
+        _sum_taps(g, w, start, part.reading, dx, part.first, volume(stride))
     return dx.reshape(input_shape)
 
 
@@ -78,137 +86,240 @@ def conv_backward_weight(
     groups: int,
 ) -> np.ndarray:
     """See numpy_kernels.conv_backward_weight."""
-    rows = ShiftedRows.of(x.shape[2:], kernel_shape, stride, padding, dilation)
-    source, spread = rows.flatten(_volumes(x)), rows.spread(_volumes(g))
-    n_in, n_out = x.shape[1] // groups, g.shape[1] // groups
-    inputs = np.add.outer(source.shape[2] * np.arange(n_in), rows.offsets).ravel()
-    outputs = rows.reach + spread.shape[2] * np.arange(n_out)
-    grad = np.empty((groups, n_out, len(inputs)), x.dtype)
-    blocks = np.array(
-        [(group, o, i) for group in range(groups) for o in range(0, n_out, ROWS) for i in range(0, len(inputs), 108)]
-    )
-    padded_inputs = np.pad(inputs, (0, VECTORS), mode="edge")
-    padded_outputs = np.pad(outputs, (0, ROWS), mode="edge")
+    reading = forward_reading(x.shape[2:], kernel_shape, stride, padding, dilation)
+    n_in, n_out, n_taps = x.shape[1] // groups, g.shape[1] // groups, math.prod(kernel_shape)
+    strips = _Strips.of(reading, n_in)
+    x, g = (np.ascontiguousarray(as_volumes(a)) for a in (x, g))
+    offsets = np.pad(strips.offsets, (0, VECTORS), mode="edge")
+    n_units = len(x) * len(strips.places)
+    parts = min(PARTS, n_units)
+    shape = (parts, groups, -(-n_out // ROWS) * ROWS, -(-n_in * n_taps // VECTORS) * VECTORS)
+    sums = np.zeros(shape, x.dtype)
 
     def body(start: int, stop: int) -> None:
-        _sum_positions(
-            spread.reshape(len(x), groups, -1),
-            padded_outputs,
-            source.reshape(len(x), groups, -1),
-            padded_inputs,
-            rows.positions,
-            blocks,
-            108,
-            grad,
+        _sum_positions(x, reading.origin, reading.step, g, strips.places, strips.extent, offsets, sums, start, stop)
+
+    for_ranges(body, parts)
+    return sums.sum(axis=0)[:, :n_out, : n_in * n_taps].reshape(groups * n_out, n_in, *kernel_shape)
+
+
+@dataclass(frozen=True)
+class _Strips:
+    """How the outputs of a reading are cut into pieces whose inputs fit the cache."""
+
+    places: np.ndarray  # [strips, 4]: first plane, first row, planes, rows
+    extent: Sizes  # of the panel that holds the inputs of the largest strip
+    offsets: np.ndarray  # [channels * taps] in this panel
+
+    @classmethod
+    def of(cls, reading: Reading, channels: int) -> _Strips:
+        n_planes, n_rows, _ = reading.count
+        _, plane, row = reading.pitch
+        reach_planes, reach_rows, _ = reading.reach
+        panel_rows = PANEL // (row * channels * len(reading.origin))
+        planes = min(STRIP // (plane * row), panel_rows // plane - reach_planes)
+        if planes > 1 or n_rows * row < STRIP:
+            planes, rows = min(max(planes, 1), n_planes), n_rows
+        else:
+            planes, rows = 1, min(STRIP // row, panel_rows // (1 + reach_planes) - reach_rows)
+            rows = min(max(rows, 1), n_rows)
+        place = [(z, y, dz, dy) for z, dz in _cuts(n_planes, planes) for y, dy in _cuts(n_rows, rows)]
+        extent = reading.extent(planes, rows)
+        size = len(reading.origin) * math.prod(extent)
+        offsets = np.add.outer(size * np.arange(channels), reading.offsets(extent)).ravel()
+        return cls(np.array(place), extent, offsets)
+
+
+def _cuts(n: int, longest: int) -> list[tuple[int, int]]:
+    """(start, length) of the fewest nearly equal pieces of range(n) that are not longer than that."""
+    pieces = -(-n // longest)
+    bounds = [n * i // pieces for i in range(pieces + 1)]
+    return [(a, b - a) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def _sum_taps(
+    a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Reading, out: np.ndarray, first: Sizes, step: Sizes
+) -> None:
+    """Write to out[:, :, first::step] start [groups, O/groups] plus the sums that weights [groups, O/groups, C/groups * taps] make of
+    a [B, C, *S]."""
+    if not math.prod(out.shape):
+        return
+    strips = _Strips.of(reading, a.shape[1] // len(weights))
+    a, w, start = np.ascontiguousarray(as_volumes(a)), _tiled(weights), _tiled(start[..., None])
+
+    def body(begin: int, end: int) -> None:
+        _write_sums(
+            a,
+            reading.origin,
+            reading.step,
+            w,
             start,
-            stop,
+            strips.places,
+            strips.extent,
+            strips.offsets,
+            out,
+            reading.count,
+            first,
+            step,
+            begin,
+            end,
         )
 
-    for_ranges(body, len(blocks))
-    return grad.reshape(g.shape[1], n_in, *kernel_shape)
+    for_ranges(body, len(a) * len(strips.places))
 
 
-def _volumes(x: np.ndarray) -> np.ndarray:
-    return x.reshape(*x.shape[:2], *volume(x.shape[2:]))
-
-
-def _packed(weight: np.ndarray) -> np.ndarray:
-    """[groups, blocks, sums, ROWS] of weight [groups, outputs, sums]: the weights of a tile side by side."""
-    groups, n_out, n_sums = weight.shape
+def _tiled(weights: np.ndarray) -> np.ndarray:
+    """[groups, blocks of outputs, sums * ROWS] of weights [groups, outputs, sums]: those of a tile side by side."""
+    groups, n_out, n_sums = weights.shape
     blocks = -(-n_out // ROWS)
-    packed = aligned_zeros((groups, blocks, n_sums, ROWS), weight.dtype)
-    padded = np.zeros((groups, blocks * ROWS, n_sums), weight.dtype)
-    padded[:, :n_out] = weight
-    packed[...] = padded.reshape(groups, blocks, ROWS, n_sums).swapaxes(2, 3)
-    return packed
-
-
-def _strips(count: Sizes, extent: Sizes) -> np.ndarray:
-    """(first row, number of rows) of the strips that cover count[0] planes of count[1] rows."""
-    planes, n_rows, _ = count
-    per_strip = max(1, STRIP // extent[2])
-    if n_rows > per_strip:
-        parts = -(-n_rows // per_strip)
-        cuts = [n_rows * i // parts for i in range(parts + 1)]
-        return np.array([(z * extent[1] + a, b - a) for z in range(planes) for a, b in zip(cuts, cuts[1:])])
-    step = max(1, per_strip // extent[1])
-    return np.array([(z * extent[1], (min(step, planes - z) - 1) * extent[1] + n_rows) for z in range(0, planes, step)])
-
-
-def _run(source, first, offsets, weights, bias, out, rows, count, start, step) -> None:
-    if not math.prod(count):
-        return
-    strips = _strips(count, rows.extent)
-    groups = weights.shape[0]
-    source = source.reshape(len(out), groups, -1)
-
-    def body(a: int, b: int) -> None:
-        _sum_taps(source, first, offsets, weights, bias, out, strips, rows.extent, count, start, step, a, b)
-
-    for_ranges(body, len(out) * len(strips))
+    padded = np.zeros((groups, blocks * ROWS, n_sums), weights.dtype)
+    padded[:, :n_out] = weights
+    return np.ascontiguousarray(padded.reshape(groups, blocks, ROWS, n_sums).swapaxes(2, 3)).reshape(groups, blocks, -1)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_taps(source, first, offsets, weights, bias, out, strips, extent, count, start, step, task, stop):
-    """out[b, o, start + step * i] = bias[o] + sum over j of weights[.., j, o] * source[b, .., first + offsets[j] + flat(i)]."""
-    groups, blocks, n_sums, _ = weights.shape
-    n_out = out.shape[1] // groups
-    width = VECTORS * lanes(source)
-    pitch = strips[:, 1].max() * extent[2] + width
-    sums = np.empty(ROWS * pitch, source.dtype)
-    for t in range(task, stop):
-        b, strip = divmod(t, len(strips))
-        row0, n_rows = strips[strip]
+def _aligned_zeros(n, like):
+    """n zeros of the type of the array `like`, from a multiple of 64 bytes on."""
+    buffer = np.zeros(n + 64 // like.itemsize, like.dtype)
+    start = -buffer.ctypes.data % 64 // like.itemsize
+    return buffer[start : start + n]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pack(a, first, channels, size, origin, step, z0, y0, planes, rows, extent, pitch, panel):
+    """Lay out `channels` volumes of this size, which begin at a[first], from plane z0 and row y0 on.
+
+    So many planes and rows of every phase, zeros up to the extent and to the pitch of a channel."""
+    n_planes, n_rows, n_columns = size
+    for c in range(channels):
+        at = c * pitch
+        for phase in range(len(origin)):
+            oz, oy, ox = origin[phase]
+            begin = max(0, -(ox // step[2]))
+            end = max(begin, min(extent[2], -((ox - n_columns) // step[2])))
+            for i in range(extent[0]):
+                z = oz + (z0 + i) * step[0]
+                for j in range(extent[1]):
+                    y = oy + (y0 + j) * step[1]
+                    if i < planes and j < rows and 0 <= z < n_planes and 0 <= y < n_rows:
+                        source = first + ((c * n_planes + z) * n_rows + y) * n_columns + ox
+                        clear(panel, at, begin)
+                        if step[2] == 1:
+                            copy(panel, at + begin, a, source + begin, end - begin)
+                        else:
+                            for k in range(begin, end):
+                                panel[at + k] = a[source + k * step[2]]
+                        clear(panel, at + end, extent[2] - end)
+                    else:
+                        clear(panel, at, extent[2])
+                    at += extent[2]
+        clear(panel, at, (c + 1) * pitch - at)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _write_sums(a, origin, a_step, weights, start, places, extent, offsets, out, count, first, step, begin, end):
+    """out[b, o, first + step * i] = start[o] + sum over c, k of weights[o, c, k] * a[b, c, what tap k reads for i]."""
+    groups, blocks, _ = weights.shape
+    n_in, n_out = a.shape[1] // groups, out.shape[1] // groups
+    size = a.shape[2:]
+    flat, line = a.ravel(), out.ravel()
+    width = VECTORS * lanes(a)
+    longest = ((places[:, 2].max() - 1) * extent[1] + places[:, 3].max()) * extent[2] + width
+    sums = _aligned_zeros(ROWS * longest, a)
+    pitch = len(origin) * extent[0] * extent[1] * extent[2]
+    panel = _aligned_zeros(max(n_in * pitch, offsets.max() + longest), a)
+    for task in range(begin, end):
+        b, strip = divmod(task, len(places))
+        z0, y0, planes, rows = places[strip]
+        positions = ((planes - 1) * extent[1] + rows) * extent[2]
         for group in range(groups):
-            channels = source[b, group]
-            base = first + row0 * extent[2]
-            length = n_rows * extent[2] - (extent[2] - count[2])
+            source = (b * groups + group) * n_in * size[0] * size[1] * size[2]
+            _pack(flat, source, n_in, size, origin, a_step, z0, y0, extent[0], extent[1], extent, pitch, panel)
             for block in range(blocks):
-                w = weights[group, block].ravel()
-                for position in range(0, length, width):
-                    tile = zeros(source)
-                    for j in range(n_sums):
-                        tile = multiply_add(tile, channels, base + position + offsets[j], w, j * ROWS)
-                    store(tile, sums, position, pitch)
-                for row in range(n_rows):
-                    z, y = divmod(row0 + row, extent[1])
-                    if y < count[1]:
-                        for r in range(min(ROWS, n_out - block * ROWS)):
-                            o = group * n_out + block * ROWS + r
-                            line = out[b, o, start[0] + z * step[0], start[1] + y * step[1]]
-                            at = r * pitch + row * extent[2]
+                for position in range(0, positions, width):
+                    tile = broadcast_rows(start[group, block], 0)
+                    for j in range(len(offsets)):
+                        tile = multiply_add(tile, panel, position + offsets[j], weights[group, block], j * ROWS)
+                    store(tile, sums, position, longest)
+                for r in range(min(ROWS, n_out - block * ROWS)):
+                    o = group * n_out + block * ROWS + r
+                    for z in range(planes):
+                        for y in range(rows):
+                            at = r * longest + (z * extent[1] + y) * extent[2]
+                            to = ((b * out.shape[1] + o) * out.shape[2] + first[0] + (z0 + z) * step[0]) * out.shape[3]
+                            to = (to + first[1] + (y0 + y) * step[1]) * out.shape[4] + first[2]
                             if step[2] == 1:
-                                for x in range(count[2]):
-                                    line[start[2] + x] = sums[at + x] + bias[o]
+                                copy(line, to, sums, at, count[2])
                             else:
                                 for x in range(count[2]):
-                                    line[start[2] + x * step[2]] = sums[at + x] + bias[o]
+                                    line[to + x * step[2]] = sums[at + x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_positions(gradient, outputs, source, inputs, n_positions, blocks, n_inputs, grad, task, stop):
-    """grad[group, o, j] = sum over b, p of gradient[b, group, outputs[o] + p] * source[b, group, inputs[j] + p]."""
-    _, n_out, n_sums = grad.shape
-    n = lanes(gradient)
+def _sum_positions(x, origin, step, g, places, extent, offsets, grad, part, last):
+    """grad[part, group, o, j] = sum over the positions of a part of g[b, o] * what tap and channel j read of x."""
+    parts, groups, n_rows, n_sums = grad.shape
+    n_in, n_out = x.shape[1] // groups, g.shape[1] // groups
+    n = lanes(x)
     size = ROWS * VECTORS * n
-    sums = np.empty(((n_inputs + VECTORS - 1) // VECTORS) * size, grad.dtype)
-    for t in range(task, stop):
-        group, o, i = blocks[t]
-        end = min(i + n_inputs, n_sums)
-        sums[:] = 0
-        for b in range(len(gradient)):
-            for chunk in range(0, n_positions, CHUNK):
-                chunk_end = min(chunk + CHUNK, n_positions)
-                for j in range(i, end, VECTORS):
-                    at = (j - i) // VECTORS * size
-                    tile = load(sums, at, VECTORS * n)
-                    for p in range(chunk, chunk_end, n):
-                        tile = multiply_add_rows(
-                            tile, gradient[b, group], p, outputs, o, source[b, group], p, inputs, j
-                        )
-                    store(tile, sums, at, VECTORS * n)
-        for r in range(min(ROWS, n_out - o)):
-            for j in range(i, end):
-                k, v = divmod(j - i, VECTORS)
-                at = k * size + (r * VECTORS + v) * n
-                grad[group, o + r, j] = sums[at : at + n].sum()
+    pitch = len(origin) * extent[0] * extent[1] * extent[2]
+    longest = ((places[:, 2].max() - 1) * extent[1] + places[:, 3].max()) * extent[2] + n
+    g_extent = (places[:, 2].max(), extent[1], extent[2])
+    g_pitch = (g_extent[0] * g_extent[1] * g_extent[2] + n + 15) // 16 * 16
+    panel = _aligned_zeros(max(n_in * pitch, offsets.max() + longest), x)
+    g_panel = _aligned_zeros(n_rows * g_pitch, x)
+    sums = _aligned_zeros((TAPS // VECTORS) * size, x)
+    n_units = len(x) * len(places)
+    one = np.zeros((1, 3), np.int64)
+    for p in range(part, last):
+        for unit in range(n_units * p // parts, n_units * (p + 1) // parts):
+            b, strip = divmod(unit, len(places))
+            z0, y0, planes, rows = places[strip]
+            positions = ((planes - 1) * extent[1] + rows) * extent[2]
+            for group in range(groups):
+                _pack(
+                    x.ravel(),
+                    (b * groups + group) * n_in * x.shape[2] * x.shape[3] * x.shape[4],
+                    n_in,
+                    x.shape[2:],
+                    origin,
+                    step,
+                    z0,
+                    y0,
+                    extent[0],
+                    extent[1],
+                    extent,
+                    pitch,
+                    panel,
+                )
+                _pack(
+                    g.ravel(),
+                    (b * groups + group) * n_out * g.shape[2] * g.shape[3] * g.shape[4],
+                    n_out,
+                    g.shape[2:],
+                    one,
+                    (1, 1, 1),
+                    z0,
+                    y0,
+                    planes,
+                    rows,
+                    g_extent,
+                    g_pitch,
+                    g_panel,
+                )
+                for o in range(0, n_rows, ROWS):
+                    for j0 in range(0, n_sums, TAPS):
+                        j1 = min(j0 + TAPS, n_sums)
+                        for chunk in range(0, positions, CHUNK):
+                            chunk_end = min(chunk + CHUNK, positions)
+                            for j in range(j0, j1, VECTORS):
+                                at = (j - j0) // VECTORS * size
+                                tile = load(sums, at, VECTORS * n) if chunk else zeros(x)
+                                for q in range(chunk, chunk_end, n):
+                                    tile = multiply_add_rows(
+                                        tile, g_panel, o * g_pitch + q, g_pitch, panel, q, offsets, j
+                                    )
+                                if chunk_end < positions:
+                                    store(tile, sums, at, VECTORS * n)
+                                else:
+                                    add_lanes(tile, grad[p, group].ravel(), o * n_sums + j, n_sums)

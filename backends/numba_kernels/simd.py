@@ -82,6 +82,22 @@ def zeros(typing_context, like):
 
 
 @intrinsic
+def broadcast_rows(typing_context, array, index):
+    """The tile with array[index + r] in every lane of row r."""
+    tile = Tile(array.dtype)
+
+    def generate(context, builder, signature, args):
+        total = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for r in range(ROWS):
+            x = _broadcast(builder, tile, _load_scalar(context, builder, signature.args[0], *args, r))
+            for v in range(VECTORS):
+                total = builder.insert_value(total, x, r * VECTORS + v)
+        return total
+
+    return tile(array, types.intp), generate
+
+
+@intrinsic
 def multiply_add(typing_context, tile, source, position, weights, index):
     """tile[r, v] + weights[index + r] * source[position + v * lanes : ... + lanes]."""
 
@@ -100,29 +116,50 @@ def multiply_add(typing_context, tile, source, position, weights, index):
 
 
 @intrinsic
-def multiply_add_rows(
-    typing_context, tile, left, left_position, left_offsets, i, right, right_position, right_offsets, j
-):
-    """tile[r, v] + left[left_position + left_offsets[i + r] : ...] * right[right_position + right_offsets[j + v] : ...]."""
+def multiply_add_rows(typing_context, tile, left, position, pitch, right, base, offsets, j):
+    """tile[r, v] + left[position + r * pitch : ... + lanes] * right[base + offsets[j + v] : ... + lanes]."""
 
     def generate(context, builder, signature, args):
-        total, a, a_position, a_offsets, i, b, b_position, b_offsets, j = args
-        _, a_type, _, a_offsets_type, _, b_type, _, b_offsets_type, _ = signature.args
-
-        def shifted(array_type, array, position, offsets_type, offsets, index, k):
-            offset = _load_scalar(context, builder, offsets_type, offsets, index, k)
-            return _load_vector(context, builder, tile, array_type, array, builder.add(position, offset))
-
-        y = [shifted(b_type, b, b_position, b_offsets_type, b_offsets, j, v) for v in range(VECTORS)]
+        total, a, position, pitch, b, base, offsets, j = args
+        _, a_type, _, _, b_type, _, offsets_type, _ = signature.args
+        y = []
+        for v in range(VECTORS):
+            offset = _load_scalar(context, builder, offsets_type, offsets, j, v)
+            y.append(_load_vector(context, builder, tile, b_type, b, builder.add(base, offset)))
         for r in range(ROWS):
-            x = shifted(a_type, a, a_position, a_offsets_type, a_offsets, i, r)
+            row = builder.add(position, builder.mul(pitch, _INDEX(r)))
+            x = _load_vector(context, builder, tile, a_type, a, row)
             for v in range(VECTORS):
                 at = r * VECTORS + v
                 total = builder.insert_value(total, _fma(builder, tile, x, y[v], builder.extract_value(total, at)), at)
         return total
 
     index = types.intp
-    return tile(tile, left, index, left_offsets, index, right, index, right_offsets, index), generate
+    return tile(tile, left, index, index, right, index, offsets, index), generate
+
+
+@intrinsic
+def add_lanes(typing_context, tile, array, position, pitch):
+    """array[position + r * pitch + v] += the sum over the lanes of tile[r, v]."""
+
+    def generate(context, builder, signature, args):
+        total, out, position, pitch = args
+        scalar = _FLOAT[tile.element]
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(scalar, [scalar, tile.vector]),
+            f"llvm.vector.reduce.fadd.v{tile.lanes}f{tile.element.bitwidth}",
+        )
+        for r in range(ROWS):
+            row = builder.add(position, builder.mul(pitch, _INDEX(r)))
+            for v in range(VECTORS):
+                vector = builder.extract_value(total, r * VECTORS + v)
+                lanes_sum = builder.call(function, [scalar(-0.0), vector], fastmath=("reassoc",))
+                pointer = _address(context, builder, signature.args[1], out, row, v)
+                builder.store(builder.fadd(builder.load(pointer), lanes_sum), pointer)
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -168,3 +205,33 @@ def lanes(typing_context, like):
         return _INDEX(n)
 
     return types.intp(like), generate
+
+
+@intrinsic
+def copy(typing_context, target, at, source, position, n):
+    """target[at : at + n] = source[position : position + n] for contiguous arrays of one type that do not overlap."""
+
+    def generate(context, builder, signature, args):
+        target, at, source, position, n = args
+        target_type, _, source_type, _, _ = signature.args
+        to = _address(context, builder, target_type, target, at)
+        element_size = context.get_abi_sizeof(to.type.pointee)
+        cgutils.raw_memcpy(
+            builder, to, _address(context, builder, source_type, source, position), n, element_size, align=element_size
+        )
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, source, types.intp, types.intp), generate
+
+
+@intrinsic
+def clear(typing_context, target, at, n):
+    """target[at : at + n] = 0 for a contiguous array."""
+
+    def generate(context, builder, signature, args):
+        target, at, n = args
+        pointer = _address(context, builder, signature.args[0], target, at)
+        cgutils.memset(builder, pointer, builder.mul(n, _INDEX(context.get_abi_sizeof(pointer.type.pointee))), 0)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, types.intp), generate
