@@ -47,7 +47,7 @@ class Surrogate:
 
     @property
     def support(self) -> float:
-        """The derivative is 0 for |z| >= support; infinite for a bump with tails."""
+        """The derivative is 0 for |z| > support; infinite for a bump with tails."""
         return np.inf
 
 

@@ -26,3 +26,12 @@ def real_data():
     if not folder.is_dir():
         pytest.skip("no real data: set PYSNNMED_DATA to a folder that holds msd_hippocampus and the other sets")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Folder of vectors recorded from other simulators: $PYSNNMED_GOLDEN, else ../shared/golden beside the checkout."""
+    folder = Path(os.environ.get("PYSNNMED_GOLDEN", ROOT.parent / "shared" / "golden"))
+    if not folder.is_dir():
+        pytest.skip("no recorded vectors: set PYSNNMED_GOLDEN to the folder of golden_neurons.npz")
+    return folder
