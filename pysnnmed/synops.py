@@ -381,7 +381,7 @@ class CostTable(NamedTuple):
     source: str
 
 
-_HOROWITZ = "45 nm CMOS, Horowitz 2014, ISSCC, p. 10-14"
+_HOROWITZ = "45 nm, Horowitz 2014"  # "Computing's energy problem", ISSCC 2014, p. 10-14, figure 1.1.9
 TABLES = {
     "fp32": CostTable("fp32", 4.6, 0.9, _HOROWITZ),
     "fp16": CostTable("fp16", 1.5, 0.4, _HOROWITZ),
@@ -420,7 +420,7 @@ class ProjectedEnergy:
     @property
     def conditions(self) -> str:
         """What must stand beside every figure: T, rate and table."""
-        return f"projected, {self.table.name} {self.table.source}, T = {self.steps}, rate {self.rate:.1%}"
+        return f"projected, {self.table.name} ({self.table.source}), T = {self.steps}, rate {self.rate:.1%}"
 
     def __str__(self) -> str:
         return (

@@ -15,9 +15,15 @@ STOREYS = [
     "neurons losses",
     "nn optim testing",
     "models convert",
+<<<<<<< HEAD
     "metrics data viz",
     "deploy",
     "train",
+=======
+    "metrics",
+    "data viz",
+    "train deploy",
+>>>>>>> gen
     "registration segmentation",
     "cli",
 ]

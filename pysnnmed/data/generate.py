@@ -106,10 +106,11 @@ def random_shapes(shape: Sequence[int], n_labels: int, rng: np.random.Generator)
     radius_2 = np.zeros(shape, np.float32)
     for axis, size in enumerate(shape):
         centre = (size - 1) / 2 + rng.uniform(-0.02, 0.02) * size
-        radius = rng.uniform(0.36, 0.44) * size
+        radius = rng.uniform(0.37, 0.43) * size
         offsets = ((np.arange(size, dtype=np.float32) - centre) / radius) ** 2
         radius_2 += offsets.reshape([-1 if a == axis else 1 for a in range(len(shape))])
-    inside = np.sqrt(radius_2) + smooth_noise(shape, (side / 6,), 0.2, rng) < 1
+    dents = 0.12 * np.tanh(smooth_noise(shape, (side / 6,), 2.0, rng))  # bounded, so that the blob keeps off the border
+    inside = np.sqrt(radius_2) + dents < 1
     return np.where(inside, winners + 1, 0).astype(np.uint8)
 
 
