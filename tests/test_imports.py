@@ -15,15 +15,10 @@ STOREYS = [
     "neurons losses",
     "nn optim testing",
     "models convert",
-<<<<<<< HEAD
-    "metrics data viz",
-    "deploy",
-    "train",
-=======
     "metrics",
     "data viz",
-    "train deploy",
->>>>>>> gen
+    "deploy",
+    "train",
     "registration segmentation",
     "cli",
 ]
