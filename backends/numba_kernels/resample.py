@@ -1,4 +1,7 @@
-"""Pooling and resizing images, row by row. Images of fewer than three dimensions get leading axes of length 1."""
+"""Pooling and resizing images, row by row. Images of fewer than three dimensions get leading axes of length 1.
+
+Windows with stride 1 along the rows take slices of their own, which the compiler knows to be contiguous.
+"""
 
 from __future__ import annotations
 
@@ -126,9 +129,10 @@ def _pooled_shape(shape, kernel, stride, padding):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _fitting(tap, stride, padding, size, n_windows):
-    """Range of the windows along one axis whose element `tap` lies inside the image."""
+    """(first window along an axis whose element `tap` lies inside the image, number of such windows, that element)."""
     first = max(0, -((tap - padding) // stride))
-    return first, min(n_windows, (size - 1 + padding - tap) // stride + 1)
+    last = min(n_windows, (size - 1 + padding - tap) // stride + 1)
+    return first, max(last - first, 0), first * stride + tap - padding
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -140,22 +144,30 @@ def _max_pool(volumes, window, out, index, start, stop):
         v, z_out = item // out.shape[1], item % out.shape[1]
         for y_out in range(out.shape[2]):
             best, place = out[v, z_out, y_out], index[v, z_out, y_out]
-            best[:] = -np.inf
-            place[:] = -1
-            for dz in range(kernel[0]):
-                z = z_out * stride[0] + dz - padding[0]
-                for dy in range(kernel[1]):
-                    y = y_out * stride[1] + dy - padding[1]
-                    if z < 0 or z >= n_z or y < 0 or y >= n_y:
-                        continue
-                    row = volumes[v, z, y]
+            z_in, y_in = z_out * stride[0] - padding[0], y_out * stride[1] - padding[1]
+            corner = (max(z_in, 0) * n_y + max(y_in, 0)) * n_x
+            for x in range(len(best)):
+                best[x] = -np.inf
+                place[x] = corner + max(x * stride[2] - padding[2], 0)  # should nothing exceed -infinity
+            for z in range(max(z_in, 0), min(z_in + kernel[0], n_z)):
+                for y in range(max(y_in, 0), min(y_in + kernel[1], n_y)):
                     for dx in range(kernel[2]):
-                        first, last = _fitting(dx, stride[2], padding[2], n_x, len(best))
-                        for x in range(first, last):
-                            i = x * stride[2] + dx - padding[2]
-                            if row[i] > best[x] or row[i] != row[i] or place[x] < 0:
-                                best[x] = row[i]
-                                place[x] = (z * n_y + y) * n_x + i
+                        first, n, x = _fitting(dx, stride[2], padding[2], n_x, len(best))
+                        where = np.int32((z * n_y + y) * n_x + x)
+                        b, p = best[first : first + n], place[first : first + n]
+                        if stride[2] == 1:
+                            _keep_largest(volumes[v, z, y, x : x + n], b, p, where, np.int32(1))
+                        else:
+                            _keep_largest(volumes[v, z, y, x :: stride[2]], b, p, where, np.int32(stride[2]))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _keep_largest(elements, best, place, where, step):
+    """Element i, at `where + i step`, replaces best[i] if it is larger or NaN."""
+    for i in range(len(best)):
+        new = (elements[i] > best[i]) | (elements[i] != elements[i])
+        best[i] = elements[i] if new else best[i]
+        place[i] = where + np.int32(i) * step if new else place[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -172,20 +184,18 @@ def _avg_pool(volumes, window, share, out, start, stop):
     n_z, n_y, n_x = volumes.shape[1:]
     for item in range(start, stop):
         v, z_out = item // out.shape[1], item % out.shape[1]
+        z_in = z_out * stride[0] - padding[0]
         for y_out in range(out.shape[2]):
+            y_in = y_out * stride[1] - padding[1]
             total = out[v, z_out, y_out]
-            for dz in range(kernel[0]):
-                z = z_out * stride[0] + dz - padding[0]
-                for dy in range(kernel[1]):
-                    y = y_out * stride[1] + dy - padding[1]
-                    if z < 0 or z >= n_z or y < 0 or y >= n_y:
-                        continue
+            for z in range(max(z_in, 0), min(z_in + kernel[0], n_z)):
+                for y in range(max(y_in, 0), min(y_in + kernel[1], n_y)):
                     for dx in range(kernel[2]):
-                        first, last = _fitting(dx, stride[2], padding[2], n_x, len(total))
-                        for x in range(first, last):
-                            total[x] += volumes[v, z, y, x * stride[2] + dx - padding[2]]
-            for x in range(len(total)):
-                total[x] *= share
+                        first, n, x = _fitting(dx, stride[2], padding[2], n_x, len(total))
+                        if stride[2] == 1:
+                            _add(total[first : first + n], volumes[v, z, y, x : x + n], share)
+                        else:
+                            _add(total[first : first + n], volumes[v, z, y, x :: stride[2]], share)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -195,17 +205,25 @@ def _avg_pool_adjoint(grad, window, share, out, start, stop):
     n_z, n_y, n_x = out.shape[1:]
     for v in range(start, stop):
         for z_out in range(grad.shape[1]):
+            z_in = z_out * stride[0] - padding[0]
             for y_out in range(grad.shape[2]):
-                for dz in range(kernel[0]):
-                    z = z_out * stride[0] + dz - padding[0]
-                    for dy in range(kernel[1]):
-                        y = y_out * stride[1] + dy - padding[1]
-                        if z < 0 or z >= n_z or y < 0 or y >= n_y:
-                            continue
+                y_in = y_out * stride[1] - padding[1]
+                g = grad[v, z_out, y_out]
+                for z in range(max(z_in, 0), min(z_in + kernel[0], n_z)):
+                    for y in range(max(y_in, 0), min(y_in + kernel[1], n_y)):
                         for dx in range(kernel[2]):
-                            first, last = _fitting(dx, stride[2], padding[2], n_x, grad.shape[3])
-                            for x in range(first, last):
-                                out[v, z, y, x * stride[2] + dx - padding[2]] += share * grad[v, z_out, y_out, x]
+                            first, n, x = _fitting(dx, stride[2], padding[2], n_x, len(g))
+                            if stride[2] == 1:
+                                _add(out[v, z, y, x : x + n], g[first : first + n], share)
+                            else:
+                                _add(out[v, z, y, x : x + n * stride[2] : stride[2]], g[first : first + n], share)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add(total, elements, share):
+    """total += share * elements; there may be more elements than totals."""
+    for i in range(len(total)):
+        total[i] += share * elements[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

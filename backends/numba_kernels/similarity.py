@@ -1,7 +1,7 @@
 """Local normalised cross-correlation with running sums: its cost does not depend on the size of the window.
 
 One pass walks over planes: a running sum along z per voxel (the newest plane in, the oldest out), from it a running sum
-along y per row, from it one along x, and at once the formula of the window. It leaves three derivatives per window, and
+along y per row, from it one along x, and at once the formula of the window. It leaves three numbers per window, and
 a second pass of the same shape sums those over all windows that hold a voxel. All running sums are float64: products of
 float32 numbers are exact there, so nothing drifts.
 """
@@ -41,14 +41,14 @@ def _correlate(other, image, radius, squared, epsilon, need_grad):
     a, b, radii = _volumes(other), _volumes(image), _radii(radius, image.ndim - 2)
     depth = a.shape[1]
     slabs = [(v, z, min(z + _SLAB, depth)) for v in range(len(a)) for z in range(0, depth, _SLAB)]
-    centre = (a.mean(dtype=np.float64), b.mean(dtype=np.float64))
-    derivatives = np.empty((len(a), 3, *a.shape[1:]) if need_grad else (len(a), 3, 0, 0, 0), a.dtype)
+    shape = a.shape if need_grad else (len(a), 0, 0, 0)
+    slopes, offsets = np.empty((2, *shape), a.dtype), np.empty(shape)
     totals = np.empty(len(slabs))
 
     def windows(first: int, last: int) -> None:
         for i in range(first, last):
-            v, start, stop = slabs[i]
-            totals[i] = _windows(a[v], b[v], radii, squared, epsilon, centre, need_grad, derivatives[v], start, stop)
+            v, *planes = slabs[i]
+            totals[i] = _windows(a[v], b[v], radii, squared, epsilon, need_grad, slopes[:, v], offsets[v], *planes)
 
     for_ranges(windows, len(slabs))
     value = np.float64(totals.sum() / a.size)
@@ -57,8 +57,8 @@ def _correlate(other, image, radius, squared, epsilon, need_grad):
     grad = np.empty_like(b)
 
     def adjoint(first: int, last: int) -> None:
-        for v, start, stop in slabs[first:last]:
-            _adjoint(a[v], b[v], radii, centre, derivatives[v], 1 / a.size, grad[v], start, stop)
+        for v, *planes in slabs[first:last]:
+            _adjoint(a[v], b[v], radii, slopes[:, v], offsets[v], 1 / a.size, grad[v], *planes)
 
     for_ranges(adjoint, len(slabs))
     return value, grad.reshape(image.shape)
@@ -77,11 +77,11 @@ def _radii(radius, n_axes):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _windows(a, b, radii, squared, epsilon, centre, need_grad, derivatives, start, stop):
+def _windows(a, b, radii, squared, epsilon, need_grad, slopes, offsets, start, stop):
     """Sum of the correlations of the planes start..stop of two volumes [Z, Y, X].
 
-    derivatives [3, Z, Y, X], per window: p, q and p <a> + 2 q <b> with <a>, <b> relative to `centre`, as float32 could
-    not hold the difference of large numbers that the gradient is.
+    Leaves per window slopes [2, Z, Y, X] = p, 2 q of numpy_kernels.similarity and offsets [Z, Y, X] = p <a> + 2 q <b>.
+    Offsets are float64 and made of the rounded slopes: in nearly flat windows the gradient is their small difference.
     """
     n_z, n_y, n_x = a.shape
     r_z, r_y, r_x = radii
@@ -106,39 +106,46 @@ def _windows(a, b, radii, squared, epsilon, centre, need_grad, derivatives, star
             if y < 0:
                 continue
             _run_along(over_zy, 2 * r_x + 1, sums)
-            if squared:
+            if squared:  # outside the loops, which the compiler then vectorises
                 for x in range(n_x):
-                    cov, var_a, var_b = _moments(sums, x, n)
-                    ratio = cov / (max(var_a, 0.0) * max(var_b, 0.0) + epsilon)
-                    correlation[x] = ratio * cov
-                    p[x] = 2 * ratio
-                    q[x] = -ratio * ratio * max(var_a, 0.0) if var_b > 0 else 0.0
+                    correlation[x], p[x], q[x] = _squared(sums, x, n, epsilon)
             else:
                 for x in range(n_x):
-                    cov, var_a, var_b = _moments(sums, x, n)
-                    var_b_plus = max(var_b, 0.0) + epsilon
-                    scale = 1 / math.sqrt((max(var_a, 0.0) + epsilon) * var_b_plus)
-                    signed = cov * scale
-                    inside = 1.0 if abs(signed) <= 1 else 0.0
-                    correlation[x] = min(max(signed, -1.0), 1.0)
-                    p[x] = inside * scale
-                    q[x] = -inside * signed / (2 * var_b_plus) if var_b > 0 else 0.0
-            for x in range(n_x):
-                total += correlation[x]
+                    correlation[x], p[x], q[x] = _signed(sums, x, n, epsilon)
             if need_grad:
                 for x in range(n_x):
-                    derivatives[0, z, y, x] = p[x]
-                    derivatives[1, z, y, x] = q[x]
-                    mean_a, mean_b = sums[0, x] / n - centre[0], sums[1, x] / n - centre[1]
-                    derivatives[2, z, y, x] = p[x] * mean_a + 2 * q[x] * mean_b
+                    slopes[0, z, y, x] = p[x]
+                    slopes[1, z, y, x] = 2 * q[x]
+                    offsets[z, y, x] = (slopes[0, z, y, x] * sums[0, x] + slopes[1, z, y, x] * sums[1, x]) / n
+            for x in range(n_x):
+                total += correlation[x]
     return total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _squared(sums, x, n, epsilon):
+    """(cov^2 / (var_a var_b + epsilon), p, q) of window x: p and q are the derivatives to cov and to var_b."""
+    cov, var_a, var_b = _moments(sums, x, n)
+    ratio = cov / (var_a * var_b + epsilon)
+    return ratio * cov, 2 * ratio, -ratio * ratio * var_a if var_b > 0 else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _signed(sums, x, n, epsilon):
+    """(cov / sqrt((var_a + epsilon) (var_b + epsilon)) within [-1, 1], p, q) of window x, as in `_squared`."""
+    cov, var_a, var_b = _moments(sums, x, n)
+    scale = 1 / math.sqrt((var_a + epsilon) * (var_b + epsilon))
+    correlation = min(max(cov * scale, -1.0), 1.0)
+    p = scale if correlation == cov * scale else 0.0
+    return correlation, p, -p * cov / (2 * (var_b + epsilon)) if var_b > 0 else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _moments(sums, x, n):
-    """(covariance, variance of a, variance of b) of one window."""
+    """(covariance, variance of a, variance of b) of window x, the variances clamped at 0."""
     mean_a, mean_b = sums[0, x] / n, sums[1, x] / n
-    return sums[4, x] / n - mean_a * mean_b, sums[2, x] / n - mean_a * mean_a, sums[3, x] / n - mean_b * mean_b
+    var_a, var_b = sums[2, x] / n - mean_a * mean_a, sums[3, x] / n - mean_b * mean_b
+    return sums[4, x] / n - mean_a * mean_b, max(var_a, 0.0), max(var_b, 0.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -179,8 +186,8 @@ def _run_along(row, width, sums):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _adjoint(a, b, radii, centre, derivatives, scale, grad, start, stop):
-    """Gradient to b [Z, Y, X] in the planes start..stop, from the sums of the three derivatives over windows."""
+def _adjoint(a, b, radii, slopes, offsets, scale, grad, start, stop):
+    """Gradient to b [Z, Y, X] in the planes start..stop, from sums of slopes and offsets over windows."""
     n_z, n_y, n_x = a.shape
     r_z, r_y, r_x = radii
     scale /= (2 * r_z + 1) * (2 * r_y + 1) * (2 * r_x + 1)
@@ -190,9 +197,9 @@ def _adjoint(a, b, radii, centre, derivatives, scale, grad, start, stop):
     for z_in in range(max(start - r_z, 0), stop + r_z):
         z_out, z = z_in - 2 * r_z - 1, z_in - r_z
         if z_in < n_z:
-            _add_planes(derivatives, z_in, 1.0, over_z)
+            _add_slopes(slopes, offsets, z_in, 1.0, over_z)
         if z_out >= max(start - r_z, 0):
-            _add_planes(derivatives, z_out, -1.0, over_z)
+            _add_slopes(slopes, offsets, z_out, -1.0, over_z)
         if z < start:
             continue
         over_zy[:] = 0
@@ -203,14 +210,14 @@ def _adjoint(a, b, radii, centre, derivatives, scale, grad, start, stop):
                 continue
             _run_along(over_zy, 2 * r_x + 1, sums)
             for x in range(n_x):
-                f, m = a[z, y, x] - centre[0], b[z, y, x] - centre[1]
-                grad[z, y, x] = scale * (f * sums[0, x] + 2 * m * sums[1, x] - sums[2, x])
+                grad[z, y, x] = scale * (a[z, y, x] * sums[0, x] + b[z, y, x] * sums[1, x] - sums[2, x])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_planes(volumes, z, sign, over_z):
-    """Add sign times plane z of volumes [n, Z, Y, X] to over_z [n, Y, X]."""
-    for i in range(over_z.shape[0]):
-        for y in range(over_z.shape[1]):
-            for x in range(over_z.shape[2]):
-                over_z[i, y, x] += sign * volumes[i, z, y, x]
+def _add_slopes(slopes, offsets, z, sign, over_z):
+    """Add sign times plane z of slopes [2, Z, Y, X] and offsets [Z, Y, X] to over_z [3, Y, X]."""
+    for y in range(over_z.shape[1]):
+        for x in range(over_z.shape[2]):
+            over_z[0, y, x] += sign * slopes[0, z, y, x]
+            over_z[1, y, x] += sign * slopes[1, z, y, x]
+            over_z[2, y, x] += sign * offsets[z, y, x]
