@@ -8,7 +8,7 @@ parameter: float32 stays float32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -72,6 +72,9 @@ def adam_update(
 # ---------------------------------------------------------------------------------------------------- optimisers
 
 
+NamedParameters = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
+
+
 class Optimizer:
     """Parameters by name, their state, and `step()`.
 
@@ -84,7 +87,7 @@ class Optimizer:
 
     def __init__(
         self,
-        parameters: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
+        parameters: NamedParameters,
         learning_rate: float,
         weight_decay: float = 0.0,
     ):
@@ -102,17 +105,20 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place."""
+        self.learning_rate = float(self.learning_rate)  # a NumPy float64 would turn float32 into float64
         for name, parameter in self.parameters.items():
             if parameter.grad is None:
                 continue
             self.n_steps[name] += 1
-            state = self.state[name]
-            value, *new_state = self.update(parameter.data, parameter.grad, *state.values(), self.n_steps[name])
+            slots = self.state[name]
+            value, *arrays = self.update(parameter.data, parameter.grad, list(slots.values()), self.n_steps[name])
             np.copyto(parameter.data, value, casting="no")
-            self.state[name] = dict(zip(self.slots, new_state, strict=True))
+            self.state[name] = dict(zip(slots, map(np.asarray, arrays), strict=True))
 
-    def update(self, value: np.ndarray, grad: np.ndarray, *state_and_step) -> tuple[np.ndarray, ...]:
-        """The rule: (value, gradient, the slots in order, number of the step) -> (value, the slots)."""
+    def update(
+        self, value: np.ndarray, grad: np.ndarray, slots: Sequence[np.ndarray], step: int
+    ) -> tuple[np.ndarray, ...]:
+        """The rule, pure: value, gradient, slots in order, number of this step from 1 -> (value, *slots)."""
         raise NotImplementedError(f"{type(self).__name__} does not define its rule")
 
     def zero_grad(self) -> None:
@@ -156,14 +162,22 @@ class SGD(Optimizer):
     slots = ("velocity",)
 
     def __init__(
-        self, parameters, learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay=0.0
+        self,
+        parameters: NamedParameters,
+        learning_rate: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
     ):
         super().__init__(parameters, learning_rate, weight_decay)
         self._require(0 <= momentum < 1, "momentum", "in [0, 1)", momentum)
         self._require(momentum > 0 or not nesterov, "momentum", "positive with nesterov=True", momentum)
         self.momentum, self.nesterov = float(momentum), nesterov
 
-    def update(self, value, grad, velocity, step):
+    def update(
+        self, value: np.ndarray, grad: np.ndarray, slots: Sequence[np.ndarray], step: int
+    ) -> tuple[np.ndarray, ...]:
+        (velocity,) = slots
         return sgd_update(value, grad, velocity, self.learning_rate, self.momentum, self.nesterov, self.weight_decay)
 
 
@@ -175,7 +189,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters,
+        parameters: NamedParameters,
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
@@ -186,11 +200,12 @@ class Adam(Optimizer):
         self._require(epsilon > 0, "epsilon", "positive", epsilon)
         self.betas, self.epsilon = (float(betas[0]), float(betas[1])), float(epsilon)
 
-    def update(self, value, grad, mean, square, step):
-        return adam_update(
-            value, grad, mean, square, step,
-            self.learning_rate, self.betas, self.epsilon, self.weight_decay, self.decoupled,
-        )  # fmt: skip
+    def update(
+        self, value: np.ndarray, grad: np.ndarray, slots: Sequence[np.ndarray], step: int
+    ) -> tuple[np.ndarray, ...]:
+        settings = self.learning_rate, self.betas, self.epsilon, self.weight_decay, self.decoupled
+        mean, square = slots
+        return adam_update(value, grad, mean, square, step, *settings)
 
 
 class AdamW(Adam):
@@ -200,7 +215,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        parameters,
+        parameters: NamedParameters,
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,

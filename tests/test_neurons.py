@@ -202,10 +202,12 @@ def test_bad_input_is_named(neuron, runner):
         runner(neuron, np.zeros((3, 2), np.int64))
     with pytest.raises(ParameterError, match=f"{name}: the number of steps must be at least 1, not 0"):
         runner(neuron, np.zeros((3, 2)), steps=0)
-    with pytest.raises(ShapeError, match=rf"{name}: expected x of shape \[T, ...\] with at least one step, got \(0, 2\)"):
+    with pytest.raises(
+        ShapeError, match=rf"{name}: expected x of shape \[T, ...\] with at least one step, got \(0, 2\)"
+    ):
         runner(neuron, np.zeros((0, 2)))
     state = neuron.init(Tensor(np.zeros((1, 1))))
-    with pytest.raises(ShapeError, match=rf"the state v has shape \(1, 1\), the input of one step \(2, 3\)"):
+    with pytest.raises(ShapeError, match=r"the state v has shape \(1, 1\), the input of one step \(2, 3\)"):
         runner(neuron, np.zeros((4, 2, 3)), state)
 
 

@@ -1,4 +1,4 @@
-"""Surrogate derivatives: the properties of a smoothed delta function, at every sharpness and for every finite number."""
+"""Surrogate derivatives: the properties of a smoothed delta function, for every sharpness and finite number."""
 
 import numpy as np
 import pytest

@@ -138,5 +138,5 @@ def _per_axis(title: str, word: str, value: PerAxis, ndim: int, at_least: int) -
     """One number per spatial axis."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * ndim
     if len(values) != ndim or any(v < at_least for v in values):
-        raise ParameterError(f"{title}: {word} must be {ndim} numbers of at least {at_least}, or one, not {value}")
+        raise ParameterError(f"{title}: {word} must be one number or {ndim}, each at least {at_least}, not {value}")
     return values

@@ -2,9 +2,10 @@
 
 import numpy as np
 from hypothesis import strategies as st
-from kernel_cases import KernelCase
 
 from pysnnmed.surrogate import Surrogate
+
+from . import KernelCase
 
 _SIZES = [(1,), (2, 3), (1, 2, 3, 4), (2, 4100)]  # the last is more than one block of the compiled kernels
 
