@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
+import zlib
 from typing import IO, BinaryIO
 
 import numpy as np
 
 from ..errors import ImageError
 
-_LARGEST_HEADER = 10_000  # bytes of the text in front of an array that says its type and shape
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    rb"\{'descr': '(?P<type>[<>]f[248])', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(?:[0-9]{1,18},? ?){0,9})\),? ?\}\s*"
+)  # what numpy.save writes
 
 
 def write_npz(stream: BinaryIO, name: str, array: np.ndarray) -> None:
@@ -21,26 +27,31 @@ def write_npz(stream: BinaryIO, name: str, array: np.ndarray) -> None:
 def read_npz(path: str | os.PathLike[str], name: str | None, shape: tuple[int, ...]) -> np.ndarray:
     """The floating-point array `name` of an .npz file, which must have this shape. name=None: the only one there is.
 
-    Raises `ImageError` (without the name of the file) for another content, EOFError, OSError and the errors of
-    zipfile and zlib for a damaged one.
+    Raises `ImageError`, without the name of the file, for another content or a damaged file, OSError where it cannot
+    be opened.
     """
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if len(members) != len(archive.infolist()):
-            raise ImageError("two arrays of the file have the same name")
-        if name is None and len(members) != 1:
-            raise ImageError(f"the file must hold exactly one array, not {sorted(members)[:8]}")
-        member = members.get(name) if name is not None else next(iter(members.values()))
-        if member is None:
-            raise ImageError(f"the file must hold an array {name!r}; it holds {sorted(members)[:8]}")
-        with archive.open(member) as stream:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, name)) as stream:
             return _read_array(stream, shape)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError) as error:
+        raise ImageError(f"the .npz file is damaged or encrypted ({error}); fetch it again") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str | None) -> zipfile.ZipInfo:
+    members = archive.infolist()
+    names = [member.filename.removesuffix(".npy") for member in members]
+    if name is None and len(names) != 1:
+        raise ImageError(f"the file must hold exactly one array, not {names[:8]}")
+    if name is not None and names.count(name) != 1:
+        raise ImageError(f"the file must hold one array {name!r}; it holds {names[:8]}")
+    member = members[0 if name is None else names.index(name)]
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ImageError("the array must be stored or deflated, as numpy.savez_compressed does")
+    return member
 
 
 def _read_array(stream: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
     found, fortran_order, dtype = _read_header(stream)
-    if dtype.kind != "f" or dtype.itemsize > 8:
-        raise ImageError(f"the array must hold floating-point numbers of up to 64 bits, not {dtype}")
     if found != shape:
         raise ImageError(f"the array must have shape {shape}, one vector per voxel of the fixed image, not {found}")
     array = np.empty(shape, dtype, order="F" if fortran_order else "C")
@@ -58,12 +69,13 @@ def _read_array(stream: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    try:
-        version = np.lib.format.read_magic(stream)
-        return readers[version](stream, max_header_size=_LARGEST_HEADER)
-    except (ValueError, KeyError) as error:
-        raise ImageError(f"this is no NumPy array: {error}") from error
+    """Shape, Fortran order and type of an array in the NumPy format 1.0. Nothing of the text is evaluated."""
+    start = stream.read(len(_MAGIC) + 2)
+    if start[:-2] != _MAGIC:
+        raise ImageError("this is no array in the NumPy format 1.0; save it with numpy.savez_compressed")
+    text = stream.read(int.from_bytes(start[-2:], "little"))
+    found = _HEADER.fullmatch(text)
+    if found is None:
+        raise ImageError(f"the array must hold floating-point numbers of up to 64 bits, not {text[:80]!r}")
+    shape = tuple(map(int, re.findall(rb"[0-9]+", found["shape"])))
+    return shape, found["fortran"] == b"True", np.dtype(found["type"].decode())
