@@ -124,8 +124,9 @@ def fanout(
     """
     if out_channels < 1 or groups < 1 or out_channels % groups:
         raise ParameterError(f"fanout: out_channels must be a multiple of groups, not {out_channels} and {groups}")
-    sizes = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "output": output_padding}
+    sizes = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     axes = [_per_axis(name, value, len(shape)) for name, value in sizes.items()]
+    axes.append(_per_axis("output_padding", output_padding, len(shape)))
     tables = (
         axis_fanout(int(size), k, s, p, d, transposed, o) for size, k, s, p, d, o in zip(shape, *axes, strict=True)
     )
@@ -133,7 +134,7 @@ def fanout(
 
 
 def _per_axis(name: str, value: Sizes, n: int) -> tuple[int, ...]:
-    values = (value,) * n if isinstance(value, int) else tuple(int(v) for v in value)
+    values = (int(value),) * n if isinstance(value, (int, np.integer)) else tuple(int(v) for v in value)
     if len(values) != n:
         raise ShapeError(f"fanout: {name} must be one number or one for each of the {n} spatial axes, not {value}")
     return values
@@ -180,8 +181,9 @@ def _unit_counts(spikes: np.ndarray, levels: int = 1) -> np.ndarray:
             f"SynOps: spikes times levels={levels} must be whole numbers, and these are not; count a real-valued "
             "input with conv_macs, and spikes k / D with levels=D"
         )
-    units = np.rint(np.multiply(spikes, levels, dtype=np.float64)) if levels > 1 else spikes
-    return np.abs(units.astype(np.int64))
+    if spikes.dtype.kind == "f" or levels > 1:
+        spikes = np.rint(np.multiply(spikes, levels, dtype=np.float64))
+    return np.abs(spikes.astype(np.int64))
 
 
 def _over_positions(counts: np.ndarray, fan: Fanout) -> np.ndarray:

@@ -134,6 +134,7 @@ def test_counts_add_up_and_silence_costs_nothing(case, seed):
     assert conv_synops(np.zeros(shape, bool), fan) == 0
     assert conv_synops(-a, fan) == conv_synops(a, fan)
     assert conv_synops(a / 3, fan, levels=3) == conv_synops(a, fan)
+    assert conv_synops(a * np.float32(1 - 1e-6), fan) == conv_synops(a, fan)  # rounding, not truncation
 
 
 def test_known_fanouts():

@@ -78,8 +78,8 @@ def smooth_noise(
     """Multi-scale noise [*leading, *shape]: a sum of Gaussian noises, each drawn on a grid of its own coarseness.
 
     For each scale s [voxels], noise of standard deviation `std` on ceil(S / s) nodes an axis (at least 2) is upsampled
-    linearly and smoothed by a Gaussian of s / 2 voxels, which hides the grid and rounds the kinks (both at
-    once: the two are one small matrix an axis). Without the smoothing this is `draw_perlin` of SynthMorph.
+    linearly and smoothed by a Gaussian of s / 2 voxels, which hides the grid and rounds the kinks (both at once: the two
+    are one small matrix an axis). SynthMorph's `draw_perlin` is the same without the smoothing.
     """
     shape = _checked_shape(shape)
     noise = np.zeros((*leading, *shape), np.float32)
