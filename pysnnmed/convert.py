@@ -14,7 +14,7 @@ it, do not leak, and are reset by subtraction, so that no charge is lost: then a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,6 +72,19 @@ class PercentileSketch:
         return float((i + (target - below) / max(self.counts[i], 1)) * self.maximum / self.BINS)
 
 
+def observed(network: LayeredNetwork, example: Example, names: Container[str]) -> dict[str, np.ndarray]:
+    """Run `network` and return what its layers called `names` gave, {name: array}."""
+    seen: dict[str, np.ndarray] = {}
+
+    def observe(name: str, x: Tensor) -> None:
+        if name in names:
+            seen[name] = x.data
+
+    with no_grad():
+        network(*example, observe=observe)
+    return seen
+
+
 def calibrate(teacher: LayeredNetwork, examples: Sequence[Example], percentile: float = 99.0) -> dict[str, float]:
     """lambda of every layer: the percentile of its positive activations over `examples`. -> {layer name: lambda}
 
@@ -82,11 +95,10 @@ def calibrate(teacher: LayeredNetwork, examples: Sequence[Example], percentile: 
     if not examples:
         raise ParameterError("calibrate: needs at least one example")
     sketches = {layer.name: PercentileSketch() for layer in teacher.config.layers()}
-    with no_grad():
+    for look in (PercentileSketch.widen, PercentileSketch.count):
         for example in examples:
-            teacher(*example, observe=lambda name, a: name in sketches and sketches[name].widen(a.data))
-        for example in examples:
-            teacher(*example, observe=lambda name, a: name in sketches and sketches[name].count(a.data))
+            for name, activations in observed(teacher, example, sketches).items():
+                look(sketches[name], activations)
     scales = {name: sketch.percentile(percentile) for name, sketch in sketches.items()}
     for layer in teacher.config.layers():
         if layer.average:  # rates can be averaged only if they stand for the same activation
@@ -137,21 +149,14 @@ def compare(
 ) -> list[LayerReport]:
     """Run both networks on `examples` and report every layer."""
     sums = {name: np.zeros(4) for name in scales}
-    with no_grad():
-        for example in examples:
-            activations: dict[str, np.ndarray] = {}
-            teacher(*example, observe=lambda name, a, seen=activations: seen.__setitem__(name, a.data))
-
-            def observe(name: str, spikes: Tensor, seen: dict[str, np.ndarray] = activations) -> None:
-                if name not in scales:
-                    return
-                scale, a, rate = scales[name], seen[name], spikes.data.mean(axis=0)
-                sums[name] += (np.abs(scale * rate - a).sum() / scale, (a > scale).sum(), rate.sum(), rate.size)
-
-            spiking(*example, observe=observe)
+    for example in examples:
+        activations, spikes = (observed(network, example, scales) for network in (teacher, spiking))
+        for name, scale in scales.items():
+            a, rate = activations[name], spikes[name].mean(axis=0)
+            sums[name] += (np.abs(scale * rate - a).sum() / scale, (a > scale).sum(), rate.sum(), rate.size)
     return [
         LayerReport(name, scales[name], error / n, saturated / n, rate / n)
-        for name, (error, saturated, rate, n) in sums.items()
+        for name, (error, saturated, rate, n) in ((name, map(float, row)) for name, row in sums.items())
     ]
 
 

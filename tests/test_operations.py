@@ -16,7 +16,7 @@ CONFIGS = [
 
 
 def reached(layer, x):
-    """Connections that x [N, C, *S] reaches: the sum over all outputs of a convolution with unit weights, in float64."""
+    """Connections that x [N, C, *S] reaches: the sum over all outputs of a convolution with unit weights."""
     shape = (layer.kernel_size,) * 3
     x = Tensor(x.astype(np.float64))
     if layer.transposed:

@@ -89,7 +89,8 @@ def test_every_parameter_gets_a_gradient(kind, config, rng):
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert np.isfinite(parameter.grad).all(), name
-        assert kind is SpikeReg or parameter.grad.any(), name
+        if kind is Teacher and not name.endswith("conv.bias"):  # batch norm takes away what the bias adds
+            assert parameter.grad.any(), name
 
 
 @each_kind

@@ -87,11 +87,10 @@ def test_a_flipped_bit_never_changes_a_value_in_silence(folder, good, data):
     flipped[bit // 8] ^= 1 << bit % 8
     try:
         got, _ = load_arrays(_written(folder, bytes(flipped)))
-    except WeightsError as error:
-        assert "m.safetensors" in str(error)
-    else:  # a bit of a name or of foreign metadata: every value is still what was written
-        for a, b in zip(got.values(), original.values(), strict=True):
-            np.testing.assert_array_equal(a, b)
+    except WeightsError:
+        return
+    for a, b in zip(got.values(), original.values(), strict=True):  # the bit was in a name or in foreign metadata
+        np.testing.assert_array_equal(a, b)
 
 
 @given(data=st.data())

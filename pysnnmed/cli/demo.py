@@ -50,14 +50,17 @@ def run(arguments: argparse.Namespace) -> None:
     result = register(
         volumes["moving"], volumes["fixed"], moving_labels=volumes["moving_labels"], align="world", **settings
     )
+    volumes["moved"] = result.moved
+    if result.moved_labels is not None:
+        volumes["moved_labels"] = result.moved_labels
     labels = range(1, int(pair.fixed_labels.max()) + 1)
     summary = {
         **result.summary(),
         "dice_before": mean_dice(pair.fixed_labels, pair.moving_labels, labels),
-        "dice_after": mean_dice(pair.fixed_labels, result.moved_labels.data, labels),
+        "dice_after": mean_dice(pair.fixed_labels, volumes["moved_labels"].data, labels),
         "data": f"generated, seed {arguments.seed}",
     }
-    for name, volume in (volumes | {"moved": result.moved, "moved_labels": result.moved_labels}).items():
+    for name, volume in volumes.items():
         write_nifti(out / f"{name}.nii.gz", volume)
     write_displacement(out / "warp.nii.gz", result.displacement, "itk")
     write_energy(out / "energy.json", result)

@@ -36,6 +36,7 @@ from ..warp import scaling_and_squaring
 Observer: TypeAlias = Callable[[str, Tensor], None]
 
 IMAGES = "images"  # name of the input in the table of layers
+NORM_MOMENTUM = 0.02  # batches hold one pair, so the running statistics must average over many of them
 FIELD = "field"  # name under which observers get the head's output: velocity or displacement on the head's grid
 
 
@@ -224,12 +225,18 @@ class _RegistrationNetwork(Module):
 
 def _convolution(layer: Layer, in_channels: int, ndim: int, rng: np.random.Generator) -> Conv | ConvTranspose:
     kind = ConvTranspose if layer.transposed else Conv
-    geometry = {"stride": layer.stride, "padding": layer.padding}
-    return kind(ndim, in_channels, layer.out_channels, layer.kernel_size, **geometry, rng=rng)
+    return kind(ndim, in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, rng=rng)
 
 
 def _joined(inputs: Sequence[Tensor], axis: int) -> Tensor:
     return inputs[0] if len(inputs) == 1 else ops.concatenate(inputs, axis=axis)
+
+
+def _mean(inputs: Sequence[Tensor]) -> Tensor:
+    first, *others = inputs
+    for x in others:
+        first = first + x
+    return first * (1 / len(inputs))
 
 
 class AnalogUnit(Module):
@@ -250,17 +257,17 @@ class Teacher(_RegistrationNetwork):
 
     def _unit(self, layer: Layer, in_channels: int, rng: np.random.Generator) -> Module:
         conv = _convolution(layer, in_channels, self.config.ndim, rng)
-        return AnalogUnit(conv, BatchNorm(layer.out_channels))
+        return AnalogUnit(conv, BatchNorm(layer.out_channels, momentum=NORM_MOMENTUM))
 
     def forward(self, fixed: Tensor, moving: Tensor, observe: Observer | None = None) -> Tensor:
         activations = {IMAGES: self._images(fixed, moving)}
         for layer in self.config.layers():
             inputs = [activations[source] for source in layer.sources]
-            x = sum(inputs) * (1 / len(inputs)) if layer.average else _joined(inputs, axis=1)
-            activations[layer.name] = x = self.unit(layer.name)(x)
+            x = _mean(inputs) if layer.average else _joined(inputs, axis=1)
+            activations[layer.name] = self.unit(layer.name)(x)
             if observe:
-                observe(layer.name, x)
-        return self._displacement(x, fixed.shape[2:], observe)
+                observe(layer.name, activations[layer.name])
+        return self._displacement(activations[layer.name], fixed.shape[2:], observe)
 
 
 class SpikingUnit(Module):
@@ -279,10 +286,9 @@ class SpikingUnit(Module):
         if rate is None:
             return self.neuron(over_time(self.conv, frames))
         split, conv = frames.shape[2], self.conv
-        options = {"stride": conv.stride, "padding": conv.padding}
         weight_frames, weight_rate = conv.weight[:, :split], conv.weight[:, split:]
-        constant = convolution.conv(rate, weight_rate, conv.bias, **options)
-        current = over_time(lambda x: convolution.conv(x, weight_frames, **options), frames)
+        constant = convolution.conv(rate, weight_rate, conv.bias, conv.stride, conv.padding)
+        current = over_time(lambda x: convolution.conv(x, weight_frames, None, conv.stride, conv.padding), frames)
         return self.neuron(current + constant)
 
 
@@ -313,11 +319,15 @@ class SpikeReg(_RegistrationNetwork):
             return rates[source]
 
         for layer in self.config.layers():
-            frames = _joined([spikes[s] for s in layer.frames], axis=2) if layer.frames else None
-            rate = _joined([rate_of(s) for s in layer.rates], axis=1) if layer.rates else None
+            frames = [spikes[source] for source in layer.frames]
+            rates_in = [rate_of(source) for source in layer.rates]
             if layer.average:
-                frames, rate = (frames + rate) * 0.5, None
-            spikes[layer.name] = self.unit(layer.name)(frames, rate, self.config.steps)
+                frames, rates_in = [_mean(frames + rates_in)], []
+            spikes[layer.name] = self.unit(layer.name)(
+                _joined(frames, axis=2) if frames else None,
+                _joined(rates_in, axis=1) if rates_in else None,
+                self.config.steps,
+            )
             if observe:
                 observe(layer.name, spikes[layer.name])
         return self._displacement(rate_of(layer.name), fixed.shape[2:], observe)

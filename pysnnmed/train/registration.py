@@ -107,7 +107,7 @@ class PairSampler:
 
     def __call__(self, rng: np.random.Generator) -> Pair:
         if self.generated and rng.random() < self.generated_fraction:
-            return self.generated[rng.integers(len(self.generated))]
+            return self.generated[int(rng.integers(len(self.generated)))]
         i, j = rng.choice(len(self.subjects), size=2, replace=False)
         return Pair(self.subjects[i], self.subjects[j])
 
@@ -222,6 +222,7 @@ def _run_stage(
         learning_rate=stage.learning_rate,
         shape=warm_up_cosine(stage.warm_up, stage.steps, stage.final_learning_rate / stage.learning_rate),
         clip=stage.clip,
+        freeze_norms_at=stage.freeze_norms_at or None,
         checkpoint_every=stage.checkpoint_every,
         evaluate_every=stage.evaluate_every,
     )
