@@ -5,7 +5,22 @@ Importing this package imports NumPy and nothing else; optional dependencies loa
 """
 
 from . import ops
+from .data import Image, read_nifti, write_displacement, write_nifti
+from .kernels import use_backend, use_threads
+from .registration import Registration, register
 from .tensor import Tensor, no_grad
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "no_grad", "ops"]
+__all__ = [
+    "Image",
+    "Registration",
+    "Tensor",
+    "no_grad",
+    "ops",
+    "read_nifti",
+    "register",
+    "use_backend",
+    "use_threads",
+    "write_displacement",
+    "write_nifti",
+]

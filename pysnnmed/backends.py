@@ -1,3 +1,5 @@
-"""In a checkout the backends live in ../backends; an installed wheel has pysnnmed/backends/, which wins over this file."""
+"""In a checkout the backends live in ../backends; an installed wheel has a folder here, which wins over this file."""
+
 from pathlib import Path
+
 __path__ = [str(Path(__file__).resolve().parents[1] / "backends")]

@@ -118,7 +118,9 @@ def transfer(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: dict[str,
         unit, target = teacher.unit(layer.name), spiking.unit(layer.name).conv
         folded = fold_batch_norm(unit.conv, unit.norm)
         per_input, out = input_scale(layer.sources[:1] if layer.average else layer.sources), scales[layer.name]
-        axes = (-1,) + (1,) * (folded.weight.ndim - 1) if layer.transposed else (1, -1) + (1,) * (folded.weight.ndim - 2)
+        axes = (
+            (-1,) + (1,) * (folded.weight.ndim - 1) if layer.transposed else (1, -1) + (1,) * (folded.weight.ndim - 2)
+        )
         target.weight.data = (folded.weight.data * per_input.reshape(axes) / out).astype(target.weight.dtype)
         target.bias.data = (folded.bias.data / out).astype(target.bias.dtype)
         last = layer.name

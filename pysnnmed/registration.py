@@ -102,7 +102,9 @@ def register(
     fixed, moving = _image(fixed), _image(moving)
     labels = None if moving_labels is None else _image(moving_labels)
     if labels is not None and labels.shape != moving.shape:
-        raise ImageError(f"{labels.source}: labels {labels.shape} must lie on the voxels of the moving image {moving.shape}")
+        raise ImageError(
+            f"{labels.source}: labels {labels.shape} must lie on the voxels of the moving image {moving.shape}"
+        )
     network, card = load_model(model)
     if not isinstance(network, SpikeReg):
         raise WeightsError(f"{card.path}: holds a {card.network}, registration needs a SpikeReg")

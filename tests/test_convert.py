@@ -20,7 +20,9 @@ def teacher(rng):
     for name, array in network.state_dict().items():
         if "norm" in name:
             array[...] = rng.uniform(0.3, 1.2, array.shape)
-    state = {k: v + rng.normal(0, 0.05, v.shape).astype(v.dtype) * ("norm" in k) for k, v in network.state_dict().items()}
+    state = {
+        k: v + rng.normal(0, 0.05, v.shape).astype(v.dtype) * ("norm" in k) for k, v in network.state_dict().items()
+    }
     state["head.weight"] = rng.normal(0, 0.3, state["head.weight"].shape).astype(np.float32)
     network.load_state_dict(state)
     network.eval()
@@ -56,8 +58,6 @@ def test_the_sketch_is_the_percentile_of_the_positive_values(seed, p, n, batches
 
 def test_order_of_examples_does_not_matter(teacher, examples):
     assert calibrate(teacher, examples) == calibrate(teacher, examples[::-1])
-
-
 
 
 def test_rescaled_weights_compute_the_teacher_in_units_of_lambda(teacher, examples, rng):

@@ -113,7 +113,16 @@ def test_decoder_depth_sets_the_resolution_of_the_head():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"encoder": ()}, {"average_skips": (0,), "decoder": (9, 8, 8)}, {"average_skips": (2,)}, {"decoder": (1, 2, 3, 4)}, {"steps": 0}, {"ndim": 4}, {"head_kernel": 2}, {"encoder": (0, 2, 3)}],
+    [
+        {"encoder": ()},
+        {"average_skips": (0,), "decoder": (9, 8, 8)},
+        {"average_skips": (2,)},
+        {"decoder": (1, 2, 3, 4)},
+        {"steps": 0},
+        {"ndim": 4},
+        {"head_kernel": 2},
+        {"encoder": (0, 2, 3)},
+    ],
 )
 def test_impossible_configurations_are_refused(wrong):
     with pytest.raises(ParameterError, match="SpikeRegConfig"):

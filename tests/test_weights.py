@@ -75,7 +75,9 @@ def test_saving_twice_gives_the_same_bytes(folder, rng):
 @pytest.fixture(scope="module")
 def good(folder):
     path = folder / "good.safetensors"
-    save_arrays(path, {"weight": np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), "bias": np.arange(4)}, {"k": "v"})
+    save_arrays(
+        path, {"weight": np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), "bias": np.arange(4)}, {"k": "v"}
+    )
     return path.read_bytes()
 
 

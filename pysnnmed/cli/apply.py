@@ -15,7 +15,9 @@ from .common import say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--moving", type=Path, required=True, metavar="FILE", help="NIfTI image or label map")
     parser.add_argument("--warp", type=Path, required=True, metavar="FILE", help="displacement file")
-    parser.add_argument("--warp-format", choices=get_args(DisplacementFormat), help="default: what the file says, where it says so")
+    parser.add_argument(
+        "--warp-format", choices=get_args(DisplacementFormat), help="default: what the file says, where it says so"
+    )
     parser.add_argument("--fixed", type=Path, metavar="FILE", help="the fixed image; needed by formats l2r and vxm")
     parser.add_argument("--moved", type=Path, required=True, metavar="FILE", help="where to write the result")
     parser.add_argument(

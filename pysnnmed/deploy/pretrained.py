@@ -56,7 +56,9 @@ def load_model(name: str | Path) -> tuple[Teacher | SpikeReg, Card]:
     if str(name) not in shipped():
         path = Path(name)
         if not path.is_file():
-            raise WeightsError(f"there is no model {str(name)!r}: no such file, and shipped are: {', '.join(shipped())}")
+            raise WeightsError(
+                f"there is no model {str(name)!r}: no such file, and shipped are: {', '.join(shipped())}"
+            )
     arrays, metadata = load_arrays(path)
     try:
         kind = NETWORKS[metadata["network"]]

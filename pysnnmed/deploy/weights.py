@@ -45,7 +45,11 @@ def save_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Ma
             raise WeightsError(f"{path}: array {name!r} has type {array.dtype}, which the safetensors layout lacks")
         _check_finite(path, name, array)
         block = array.astype(little, order="C", copy=False).tobytes(order="C")
-        header[name] = {"dtype": _NAMES[little], "shape": list(array.shape), "data_offsets": [start, start + len(block)]}
+        header[name] = {
+            "dtype": _NAMES[little],
+            "shape": list(array.shape),
+            "data_offsets": [start, start + len(block)],
+        }
         start += len(block)
         blocks.append(block)
     data = b"".join(blocks)

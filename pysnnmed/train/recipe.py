@@ -93,7 +93,9 @@ def load_recipe(name: str | Path) -> Recipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise ParameterError(f"recipe {str(name)!r} cannot be read ({error.strerror}); those included: {known}") from error
+        raise ParameterError(
+            f"recipe {str(name)!r} cannot be read ({error.strerror}); those included: {known}"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise ParameterError(f"{path}: not valid TOML: {error}") from error
     return _build(Recipe, {"name": path.stem, **table}, str(path))

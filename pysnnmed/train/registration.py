@@ -7,109 +7,26 @@ the field, and for the spiking network a penalty on spike rates. Labels serve on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from .. import kernels
 from ..convert import convert
 from ..data.files import atomic_write
-from ..data.generate import generate_pair
-from ..data.geometry import ModelGrid
-from ..data.images import normalize_intensity
-from ..data.nifti import read_nifti
 from ..deploy.pretrained import save_model
-from ..errors import ImageError, ParameterError
+from ..errors import ParameterError
 from ..losses.registration import diffusion, lncc
 from ..losses.spikes import spike_rate_penalty
-from ..metrics.deformation import folding_fraction
-from ..metrics.overlap import dice
 from ..models.spikereg import FIELD, SpikeReg, Teacher
 from ..optim import Adam, warm_up_cosine
-from ..tensor import Tensor, no_grad
-from ..warp import warp, warp_nearest
+from ..tensor import Tensor
+from ..warp import warp
+from .evaluation import batch, evaluate_pairs, means
 from .loop import Schedule, fit
-from .recipe import DataRecipe, LossRecipe, Recipe, StageRecipe
-
-Network = Teacher | SpikeReg
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A volume in [0, 1] and its labels, centred in a grid."""
-
-    name: str
-    image: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What one registration sees, and the labels that judge it."""
-
-    fixed: Subject
-    moving: Subject
-
-
-def read_subjects(folder: Path, data: DataRecipe, shape: Sequence[int], span: tuple[int, int]) -> list[Subject]:
-    """Subjects [start, stop), by sorted name, of a folder with images/*.nii.gz and labels/*.nii.gz of equal names.
-
-    Each is normalised to [0, 1] and centred in a grid of `shape` at the spacing of the recipe.
-    """
-    paths = sorted((folder / "images").glob("*.nii*"))[slice(*span)]
-    if not paths:
-        raise ImageError(f"{folder}: no volumes {span[0]}..{span[1]} in its folder images; give the folder with --data")
-    subjects = []
-    for path in paths:
-        image, labels = read_nifti(path), read_nifti(folder / "labels" / path.name)
-        if image.shape != labels.shape:
-            raise ImageError(f"{path}: shape {image.shape}, but its labels have {labels.shape}")
-        grid = ModelGrid.around(image, image, spacing=data.spacing, shape=shape)
-        intensity = grid.fixed_on_grid(normalize_intensity(image.data))
-        subjects.append(Subject(path.name, intensity, grid.fixed_on_grid(labels.data, "nearest")))
-    return subjects
-
-
-def generated_subjects(n: int, grid: Sequence[int], seed: int) -> list[Pair]:
-    """`n` generated pairs; the same seed gives the same pairs."""
-    pairs = []
-    for i in range(n):
-        pair = generate_pair(tuple(grid), np.random.default_rng([seed, i]))
-        pairs.append(
-            Pair(
-                Subject(f"generated {i} fixed", pair.fixed, pair.fixed_labels),
-                Subject(f"generated {i} moving", pair.moving, pair.moving_labels),
-            )
-        )
-    return pairs
-
-
-def test_pairs(subjects: Sequence[Subject]) -> list[Pair]:
-    """First with last, second with last but one, ...: half as many pairs as subjects, each subject in one pair."""
-    n = len(subjects)
-    return [Pair(fixed=subjects[i], moving=subjects[n - 1 - i]) for i in range(n // 2)]
-
-
-def batch(image: np.ndarray) -> Tensor:
-    """[*S] -> [1, 1, *S] float32"""
-    return Tensor(image[None, None].astype(np.float32, copy=False))
-
-
-@dataclass
-class PairSampler:
-    """Draws training pairs: two different subjects, or with probability `generated_fraction` a generated pair."""
-
-    subjects: Sequence[Subject]
-    generated: Sequence[Pair]
-    generated_fraction: float
-
-    def __call__(self, rng: np.random.Generator) -> Pair:
-        if self.generated and rng.random() < self.generated_fraction:
-            return self.generated[int(rng.integers(len(self.generated)))]
-        i, j = rng.choice(len(self.subjects), size=2, replace=False)
-        return Pair(self.subjects[i], self.subjects[j])
+from .pairs import Pair, PairSampler, crossed_pairs, generated_pairs, labels_of, read_subjects
+from .recipe import LossRecipe, Recipe, StageRecipe
 
 
 def content_box(image: np.ndarray) -> tuple[slice, ...]:
@@ -124,7 +41,7 @@ def content_box(image: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def registration_terms(network: Network, pair: Pair, loss: LossRecipe) -> dict[str, Tensor]:
+def registration_terms(network: Teacher | SpikeReg, pair: Pair, loss: LossRecipe) -> dict[str, Tensor]:
     """The terms of the objective for one pair, by name."""
     fixed, moving = batch(pair.fixed.image), batch(pair.moving.image)
     seen: dict[str, Tensor] = {}
@@ -141,34 +58,6 @@ def registration_terms(network: Network, pair: Pair, loss: LossRecipe) -> dict[s
     return terms
 
 
-def evaluate_pairs(network: Network, pairs: Sequence[Pair], labels: Sequence[int]) -> list[dict[str, float]]:
-    """Dice before and after (mean over `labels`), folding in per cent and, for a spiking network, its spike rate."""
-    results = []
-    network.eval()
-    with no_grad():
-        for pair in pairs:
-            seen: dict[str, Tensor] = {}
-            displacement = network(batch(pair.fixed.image), batch(pair.moving.image), observe=seen.__setitem__).data
-            moved = warp_nearest(pair.moving.labels[None, None], displacement)[0, 0]
-            del seen[FIELD]
-            results.append(
-                {
-                    "before": float(np.nanmean(dice(pair.fixed.labels, pair.moving.labels, labels))),
-                    "dice": float(np.nanmean(dice(pair.fixed.labels, moved, labels))),
-                    "folding": 100 * folding_fraction(displacement[0]),
-                }
-            )
-            if isinstance(network, SpikeReg):
-                spikes, neurons = (sum(f(s.data) for s in seen.values()) for f in (np.sum, np.size))
-                results[-1]["rate"] = float(spikes / neurons)
-    return results
-
-
-def means(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of every column."""
-    return {key: float(np.mean([row[key] for row in results])) for key in results[0]}
-
-
 def train(recipe: Recipe, data: Path, out: Path, *, report: Callable[[str], None] = lambda line: None) -> Path:
     """Run the whole recipe on the volumes in `data`, writing to `out`. -> path of the spiking network's weights
 
@@ -179,12 +68,14 @@ def train(recipe: Recipe, data: Path, out: Path, *, report: Callable[[str], None
     _check_run_folder(recipe, out)
     sampler = PairSampler(
         read_subjects(data, settings, settings.grid, settings.train),
-        generated_subjects(settings.generated_pairs, settings.grid, recipe.seed),
+        generated_pairs(settings.generated_pairs, settings.grid, recipe.seed),
         settings.generated_fraction,
     )
-    held_out = test_pairs(read_subjects(data, settings, settings.test_grid, settings.test))
-    labels = sorted({int(v) for pair in held_out for v in np.unique(pair.fixed.labels)} - {0})
-    report(f"{len(sampler.subjects)} subjects, {len(sampler.generated)} generated pairs, {len(held_out)} held-out pairs")
+    held_out = crossed_pairs(read_subjects(data, settings, settings.test_grid, settings.test))
+    labels = labels_of(held_out)
+    report(
+        f"{len(sampler.subjects)} subjects, {len(sampler.generated)} generated pairs, {len(held_out)} held-out pairs"
+    )
 
     teacher = Teacher(recipe.network, np.random.default_rng([recipe.seed, 1]))
     _run_stage("teacher", teacher, recipe.teacher, recipe.loss, sampler, held_out, labels, out, recipe.seed + 1)
@@ -208,7 +99,7 @@ def train(recipe: Recipe, data: Path, out: Path, *, report: Callable[[str], None
 
 def _run_stage(
     name: str,
-    network: Network,
+    network: Teacher | SpikeReg,
     stage: StageRecipe,
     loss: LossRecipe,
     sampler: PairSampler,
