@@ -28,7 +28,7 @@ Example = tuple[Tensor, ...]
 
 
 class LayeredNetwork(Protocol):
-    """What conversion needs of a network: a table of layers, units by name, a head, and a forward that can be observed."""
+    """What conversion needs of a network: a table of layers, units by name, a head, an observable forward."""
 
     config: Any
     head: Any
@@ -124,8 +124,8 @@ def transfer(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: dict[str,
         target.weight.data = (folded.weight.data * per_input.reshape(axes) / out).astype(target.weight.dtype)
         target.bias.data = (folded.bias.data / out).astype(target.bias.dtype)
         last = layer.name
-    per_input = input_scale([last]).reshape((1, -1) + (1,) * (teacher.head.weight.ndim - 2))
-    spiking.head.weight.data = (teacher.head.weight.data * per_input).astype(spiking.head.weight.dtype)
+    w = np.moveaxis(teacher.head.weight.data, 1, -1) * input_scale([last])
+    spiking.head.weight.data = np.moveaxis(w, -1, 1).astype(spiking.head.weight.dtype)
     spiking.head.bias.data = teacher.head.bias.data.copy()
 
 
@@ -167,11 +167,11 @@ def convert(
 ) -> list[LayerReport]:
     """Turn `teacher` into `spiking`, a network of the same configuration: calibrate, transfer, compare.
 
-    The neurons of `spiking` are left as they are; built by `SpikeReg` they integrate without leak from half a threshold.
+    The neurons of `spiking` are left as they are: those of `SpikeReg` start at half a threshold.
     """
     if teacher.config != spiking.config:
         raise ParameterError(
-            f"convert: teacher and spiking network must share one configuration, not {teacher.config} and {spiking.config}"
+            f"convert: both networks must share one configuration, not {teacher.config} and {spiking.config}"
         )
     scales = calibrate(teacher, examples, percentile)
     transfer(teacher, spiking, scales)

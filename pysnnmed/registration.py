@@ -140,7 +140,10 @@ def register(
 
 
 def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Run the network on two volumes [*S] in [0, 1]. -> (displacement [ndim, *S] in voxels, {layer: spikes [T, 1, C, *S']})"""
+    """Run the network on two volumes [*S] in [0, 1], on the active backend.
+
+    -> (displacement [ndim, *S] in voxels, {layer: spikes [T, 1, C, *S']})
+    """
     seen: dict[str, Tensor] = {}
     with no_grad():
         images = (Tensor(np.asarray(image, np.float32)[None, None]) for image in (fixed, moving))

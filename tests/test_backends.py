@@ -1,4 +1,4 @@
-"""Every kernel of every backend: same signature, same results as the reference, inputs untouched, threads irrelevant."""
+"""Every kernel of every backend: signature and results of the reference, inputs untouched, threads irrelevant."""
 
 import inspect
 

@@ -59,9 +59,9 @@ def violations(tree, parts):
     for name in imported(ast.walk(tree), package):
         head, _, rest = name.partition(".")
         other = rest.split(".")[0]
-        if head == "pysnnmed" and room in STOREY and other in STOREY and other != room:
-            if STOREY[other] >= STOREY[room] or other in FORBIDDEN.get(room, ()):
-                yield f"{'/'.join(parts)} imports pysnnmed.{other}"
+        between_rooms = head == "pysnnmed" and room in STOREY and other in STOREY and other != room
+        if between_rooms and (STOREY[other] >= STOREY[room] or other in FORBIDDEN.get(room, ())):
+            yield f"{'/'.join(parts)} imports pysnnmed.{other}"
         if head in ONLY_IN and room not in ONLY_IN[head]:
             yield f"{'/'.join(parts)} imports {head}"
     for name in imported(tree.body, package):

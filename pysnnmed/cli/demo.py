@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _warm_up(settings: dict[str, Any]) -> None:
-    """Compile the kernels on a tiny empty pair, once on every machine, so that the time reported is that of the work."""
+    """Compile the kernels on a tiny empty pair, once on every machine: the time reported is then that of the work."""
     began = time.perf_counter()
     empty = Image(np.zeros((16, 16, 16), np.float32), np.eye(4), source="empty volume")
     register(empty, empty, align="world", **settings)

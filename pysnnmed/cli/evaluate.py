@@ -44,5 +44,5 @@ def run(arguments: argparse.Namespace) -> None:
         say(f"{name}, {len(pairs)} pairs: " + ", ".join(f"{k} {v:.4f}" for k, v in means(scores[name]).items()))
     if arguments.against:
         for score in ("dice", "hd95"):
-            columns = [np.array([row[score] for row in scores[name]]) for name in names]
-            say(f"{score}: {' against '.join(names)}: {compare_paired(*columns)}")
+            ours, theirs = (np.array([row[score] for row in scores[name]]) for name in names)
+            say(f"{score}: {' against '.join(names)}: {compare_paired(ours, theirs)}")

@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="itk",
         help="convention of the field (default: itk, which ANTs and ITK read)",
     )
-    parser.add_argument(
-        "--moving-labels", type=Path, metavar="FILE", help="label map on the voxels of the moving image"
-    )
+    parser.add_argument("--moving-labels", type=Path, metavar="FILE", help="label map on the moving voxels")
     parser.add_argument("--moved-labels", type=Path, metavar="FILE", help="write the labels on the fixed grid")
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FILE", help="default: %(default)s")
     parser.add_argument(

@@ -22,7 +22,8 @@ def as_text(facts: Mapping[str, Any]) -> str:
         f"registered with {facts['model']} on the {facts['backend']} backend in {facts['seconds']:.2f} s",
         f"folding        {facts['folding_percent']:.3f} % of the voxels",
         f"spike rate     {facts['spike_rate']:.3f} per neuron and step, T = {facts['steps']}",
-        f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; analog network {facts['ann_macs']:,} MACs",
+        f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; "
+        f"analog network {facts['ann_macs']:,} MACs",
         f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
         f"{energy['ratio']:.2f} times less ({energy['conditions']})",
     ]

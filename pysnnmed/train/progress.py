@@ -14,7 +14,7 @@ from ..data.files import atomic_write
 
 
 class ProgressBar:
-    """One line on a terminal, redrawn at most ten times a second; every tenth of the way a line of its own in a file."""
+    """One line on a terminal, redrawn at most ten times a second; in a file, a line every tenth of the way."""
 
     def __init__(self, title: str, total: int, start: int = 0, stream: TextIO | None = None):
         self.title, self.total, self.start = title, total, start

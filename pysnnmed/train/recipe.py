@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ _SECTIONS = {
 
 
 def _default(f: Any) -> Any:
-    return None if f.default is f.default_factory else f.default
+    return None if f.default is MISSING else f.default
 
 
 def _accepted(default: Any) -> tuple[type, ...]:
