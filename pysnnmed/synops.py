@@ -28,7 +28,7 @@ import functools
 import json
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields, replace
 from typing import NamedTuple
@@ -39,6 +39,7 @@ from .errors import ParameterError, ShapeError
 
 Sizes = int | Sequence[int]
 TOLERANCE = 1e-4  # k / D times D is a whole number up to rounding
+BLOCK = 2**15  # values counted at a time: 256 KiB of int64
 
 # ------------------------------------------------------------------------------------------------------ fan-out
 
@@ -148,7 +149,7 @@ def conv_synops(spikes: np.ndarray, fan: Fanout, levels: int = 1) -> int:
 
     A value k costs |k| additions at each output it reaches; normalised spikes k / D (NI-LIF) count k with `levels` = D.
     """
-    return fan.weigh(_over_positions(_unit_counts(spikes, levels), fan))
+    return fan.weigh(_over_positions(spikes, fan, lambda block: _unit_counts(block, levels)))
 
 
 def conv_macs(x: np.ndarray, fan: Fanout, skip_zeros: bool = False) -> int:
@@ -157,7 +158,7 @@ def conv_macs(x: np.ndarray, fan: Fanout, skip_zeros: bool = False) -> int:
     `skip_zeros` counts only the inputs that are not zero: what hardware that exploits the zeros of a ReLU executes.
     """
     if skip_zeros:
-        return fan.weigh(_over_positions((x != 0).astype(np.int64), fan))
+        return fan.weigh(_over_positions(x, fan, lambda block: block != 0))
     return x.size // math.prod(_spatial(x, fan)) * fan.total()
 
 
@@ -168,27 +169,41 @@ def matmul_synops(a: np.ndarray, b: np.ndarray) -> int:
 
 def is_spiking(x: np.ndarray, levels: int = 1) -> bool:
     """Whether levels * x holds whole numbers only, so that x can be a train of spikes."""
-    if x.dtype.kind in "bui":
-        return True
-    scaled = x * levels
-    return bool((np.abs(scaled - np.rint(scaled)) < TOLERANCE).all())
+    return x.dtype.kind in "bui" or all(_whole(block, levels) is not None for block in _blocks(x.reshape(-1, 1)))
+
+
+def _whole(x: np.ndarray, levels: int) -> np.ndarray | None:
+    """levels * x, rounded; None if that is more than a rounding."""
+    scaled = np.multiply(x, levels, dtype=np.result_type(x, np.float32))
+    whole = np.rint(scaled)
+    return whole if (np.abs(scaled - whole) < TOLERANCE).all() else None
 
 
 def _unit_counts(spikes: np.ndarray, levels: int = 1) -> np.ndarray:
     """The number of unit events in each value, int64."""
-    if not is_spiking(spikes, levels):
+    whole = spikes if spikes.dtype.kind in "bui" and levels == 1 else _whole(spikes, levels)
+    if whole is None:
         raise ParameterError(
             f"SynOps: spikes times levels={levels} must be whole numbers, and these are not; count a real-valued "
             "input with conv_macs, and spikes k / D with levels=D"
         )
-    if spikes.dtype.kind == "f" or levels > 1:
-        spikes = np.rint(np.multiply(spikes, levels, dtype=np.float64))
-    return np.abs(spikes.astype(np.int64))
+    return np.abs(whole.astype(np.int64))
 
 
-def _over_positions(counts: np.ndarray, fan: Fanout) -> np.ndarray:
-    """Counts summed over everything but the spatial axes."""
-    return counts.reshape(-1, *_spatial(counts, fan)).sum(axis=0)
+def _over_positions(x: np.ndarray, fan: Fanout, count: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """count(x) summed over everything but the spatial axes, [*S] int64."""
+    shape = _spatial(x, fan)
+    rows = x.reshape(-1, math.prod(shape))
+    total = np.zeros(rows.shape[1], np.int64)
+    for block in _blocks(rows):
+        total += count(block).sum(axis=0, dtype=np.int64)
+    return total.reshape(shape)
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Groups of rows that fit into the cache together with what is computed from them."""
+    size = max(1, BLOCK // rows.shape[1])
+    return (rows[i : i + size] for i in range(0, len(rows), size))
 
 
 def _spatial(x: np.ndarray, fan: Fanout) -> tuple[int, ...]:
@@ -312,7 +327,7 @@ def record_conv(
         return
     dense = conv_macs(x, fan)
     if is_spiking(x, levels) if spiking is None else spiking:
-        counts = _over_positions(_unit_counts(x, levels), fan)
+        counts = _over_positions(x, fan, lambda block: _unit_counts(block, levels))
         work = {"sites": x.size, "events": int(counts.sum()), "synops": fan.weigh(counts)}
     else:
         work = {"macs": dense, "nonzero_macs": conv_macs(x, fan, skip_zeros=True)}

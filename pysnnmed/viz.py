@@ -452,7 +452,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _axes(ax: Axes | None, width: float, height: float) -> Axes:
     """The axes given, or those of a new figure of this size [inches]."""
-    return _figure(width, height).add_axes((0.16, 0.16, 0.72, 0.7)) if ax is None else ax
+    return _figure(width, height).add_axes((0.18, 0.22, 0.72, 0.66)) if ax is None else ax
 
 
 def _bare(ax: Axes, title: str) -> Axes:

@@ -78,7 +78,7 @@ def smooth_noise(
     """Multi-scale noise [*leading, *shape]: a sum of Gaussian noises, each drawn on a grid of its own coarseness.
 
     For each scale s [voxels], noise of standard deviation `std` on ceil(S / s) nodes an axis (at least 2) is upsampled
-    linearly and smoothed by a Gaussian of s / 2 voxels, which hides the grid and rounds the kinks (both at once: the two
+    linearly and smoothed by a Gaussian of s / 2 voxels, which hides the grid and rounds the kinks (both at once: they
     are one small matrix an axis). SynthMorph's `draw_perlin` is the same without the smoothing.
     """
     shape = _checked_shape(shape)
