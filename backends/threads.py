@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from itertools import pairwise
 
 
 def cores() -> int:
@@ -13,7 +14,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-limit: ContextVar[int] = ContextVar("thread_limit", default=cores())
+CORES = cores()
+limit: ContextVar[int] = ContextVar("thread_limit", default=CORES)
 _pool: tuple[int, ThreadPoolExecutor] | None = None  # (process id, pool): a forked child must not use its parent's pool
 
 
@@ -25,7 +27,7 @@ def for_ranges(body: Callable[[int, int], object], n: int, grain: int = 1) -> No
     """
     parts = max(1, min(limit.get(), n // max(grain, 1)))
     bounds = [n * i // parts for i in range(parts + 1)]
-    waiting = [_executor().submit(body, a, b) for a, b in zip(bounds[1:-1], bounds[2:], strict=True)]
+    waiting = [_executor().submit(body, a, b) for a, b in pairwise(bounds[1:])]
     body(0, bounds[1])
     for future in waiting:
         future.result()
@@ -34,5 +36,5 @@ def for_ranges(body: Callable[[int, int], object], n: int, grain: int = 1) -> No
 def _executor() -> ThreadPoolExecutor:
     global _pool
     if _pool is None or _pool[0] != os.getpid():
-        _pool = (os.getpid(), ThreadPoolExecutor(max_workers=cores(), thread_name_prefix="pysnnmed"))
+        _pool = (os.getpid(), ThreadPoolExecutor(max_workers=CORES, thread_name_prefix="pysnnmed"))
     return _pool[1]
