@@ -56,7 +56,8 @@ def adam_update(
     mean <- b1 mean + (1 - b1) g;  square <- b2 square + (1 - b2) g^2;
     value <- value - learning_rate (mean / (1 - b1^step)) / (sqrt(square / (1 - b2^step)) + epsilon)
     Weight decay is added to the gradient, g = grad + weight_decay value (Kingma and Ba 2015, algorithm 1), or, if
-    `decoupled`, shrinks the value by learning_rate * weight_decay (Loshchilov and Hutter 2019, algorithm 2).
+    `decoupled`, shrinks the value by 1 - learning_rate weight_decay (Loshchilov and Hutter 2019, algorithm 2,
+    with the learning rate as its schedule multiplier).
     """
     b1, b2 = betas
     if weight_decay and decoupled:

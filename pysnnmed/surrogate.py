@@ -75,8 +75,8 @@ class Sigmoid(Surrogate):
     """ds/dz = alpha sigma(alpha z) (1 - sigma(alpha z)), sigma the logistic function. Peak alpha / 4, integral 1.
 
     Computed as alpha e / (1 + e)^2 with e = exp(-|alpha z|), which cannot overflow.
-    The straight-through-free logistic surrogate of Zenke and Vogels 2021, "The remarkable robustness of surrogate
-    gradient learning", section 3; SpikeReg uses it with alpha = 10.
+    Zenke and Vogels 2021, "The remarkable robustness of surrogate gradient learning for instilling complex function in
+    spiking neural networks"; SpikeReg uses it with alpha = 10 (under the name fast sigmoid, which is another function).
     """
 
     code: ClassVar[int] = 1

@@ -209,6 +209,8 @@ def test_bad_input_is_named(neuron, runner):
     state = neuron.init(Tensor(np.zeros((1, 1))))
     with pytest.raises(ShapeError, match=r"the state v has shape \(1, 1\), the input of one step \(2, 3\)"):
         runner(neuron, np.zeros((4, 2, 3)), state)
+    with pytest.raises(ParameterError, match="the state v must have the type of the input, float32, not float64"):
+        runner(neuron, np.zeros((4, 1, 1), np.float32), state)
 
 
 # ------------------------------------------------------------------------------------------------ LIF and IF

@@ -152,6 +152,22 @@ def test_parameters_without_gradient_stand_still(make):
     assert all(p.grad is None for p in own.values())
 
 
+@every
+def test_a_saved_state_is_a_copy(make):
+    own = parameters()
+    optimiser = make(own)
+    set_gradients(own, 0)
+    optimiser.step()
+    expected = {key: array.copy() for key, array in optimiser.state_dict().items()}
+    for array in optimiser.state_dict().values():
+        array *= 2
+    optimiser.load_state_dict(state := optimiser.state_dict())
+    for array in state.values():
+        array *= 2
+    for key, array in optimiser.state_dict().items():
+        np.testing.assert_array_equal(array, expected[key])
+
+
 def test_a_state_of_another_network_is_refused():
     optimiser = Adam(parameters())
     state = optimiser.state_dict()

@@ -30,6 +30,7 @@ def lif_forward(
     strict: bool,
     keep_h: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """See numpy_kernels.neurons.lif_forward."""
     number = x.dtype.type
     rows = np.ascontiguousarray(x).reshape(len(x), -1)
     n = rows.shape[1]
@@ -57,6 +58,7 @@ def lif_backward(
     constant: bool,
     learnable: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """See numpy_kernels.neurons.lif_backward. A surrogate without a compiled formula runs there."""
     code = getattr(surrogate, "code", -1)
     if code not in (_ATAN, _SIGMOID, _PIECEWISE_QUADRATIC):
         recurrence = beta, v_threshold, v_reset, soft, strict
@@ -190,7 +192,7 @@ def _membrane(h, v_threshold, v_reset, soft, strict, out):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _surrogate(h, v_threshold, code, alpha, out):
-    """out[i] = ds/dh at h[i], by the formula numbered `code`: one loop per formula, so that each is vectorised."""
+    """out = ds/dh at each h, by the formula numbered `code`: one loop per formula, so that each is vectorised."""
     one = alpha / alpha
     if code == _ATAN:
         peak, slope = alpha / (one + one), h.dtype.type(np.pi / 2) * alpha

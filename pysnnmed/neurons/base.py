@@ -106,6 +106,10 @@ def _checked(neuron: Neuron, x: Any, state: Any, steps: int | None) -> tuple[Ten
                 f"{name}: the state {field} has shape {value.shape}, the input of one step {one_step}; "
                 f"start from a fresh state when the input changes shape"
             )
+        if value.dtype != x.dtype:
+            raise ParameterError(
+                f"{name}: the state {field} must have the type of the input, {x.dtype}, not {value.dtype}"
+            )
     return x, state
 
 
