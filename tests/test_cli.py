@@ -1,0 +1,166 @@
+"""The command line: every command, every format, every exit status; nothing half-written."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pysnnmed.cli import main
+from pysnnmed.data import Image, read_nifti, write_nifti
+from pysnnmed.data.generate import generate_pair
+from pysnnmed.deploy.pretrained import save_model
+from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig
+
+AFFINE = np.array([[-1.5, 0, 0, 20], [0, 1.2, 0, -10], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A generated pair in files, and a small network whose head gives a visible, smooth field."""
+    folder = tmp_path_factory.mktemp("cli")
+    pair = generate_pair((24, 20, 16), np.random.default_rng(0), n_labels=3)
+    for name in ("moving", "fixed", "moving_labels"):
+        write_nifti(folder / f"{name}.nii.gz", Image(getattr(pair, name), AFFINE))
+    config = SpikeRegConfig(encoder=(4, 6), decoder=(4,), steps=2)
+    network = SpikeReg(config, np.random.default_rng(1))
+    network.head.bias.data[:] = (0.4, -0.3, 0.2)
+    save_model(folder / "net.safetensors", network, {"align": "world"})
+    return folder
+
+
+def run(capsys, *arguments):
+    status = main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def registered(files, *more):
+    return (
+        "register",
+        *("--moving", files / "moving.nii.gz", "--fixed", files / "fixed.nii.gz", "--model", files / "net.safetensors"),
+        *("--backend", "numpy", "-j", 1, *more),
+    )
+
+
+@pytest.mark.parametrize("form", ["itk", "voxel", "l2r", "vxm"])
+def test_applying_the_written_warp_gives_the_moved_image(files, tmp_path, capsys, form):
+    moved, warp, again = (tmp_path / name for name in ("moved.nii.gz", "warp.nii.gz", "again.nii.gz"))
+    status, out, _ = run(capsys, *registered(files, "--moved", moved, "--warp", warp, "--warp-format", form))
+    assert status == 0
+    assert "projected" in out
+    fixed = ("--fixed", files / "fixed.nii.gz")
+    status, _, err = run(
+        capsys, "apply", "--moving", files / "moving.nii.gz", "--warp", warp, "--warp-format", form, *fixed, "--moved", again
+    )
+    assert status == 0, err
+    a, b = read_nifti(moved), read_nifti(again)
+    np.testing.assert_allclose(a.data, b.data, atol=2e-4)
+    np.testing.assert_allclose(a.affine, AFFINE, atol=1e-5)
+    assert np.abs(a.data - read_nifti(files / "moving.nii.gz").data).max() > 0.05
+
+
+def test_labels_energy_preview_and_json(files, tmp_path, capsys):
+    paths = {n: tmp_path / n for n in ("labels.nii.gz", "energy.json", "preview.png")}
+    status, out, err = run(
+        capsys,
+        *registered(files, "--moving-labels", files / "moving_labels.nii.gz", "--moved-labels", paths["labels.nii.gz"]),
+        *("--energy", paths["energy.json"], "--preview", paths["preview.png"], "--json"),
+    )
+    assert status == 0, err
+    summary = json.loads(out)
+    assert summary.keys() >= {"model", "backend", "folding_percent", "spike_rate", "synops", "ann_macs"}
+    assert "projected" in summary["projected_energy"]["conditions"]
+    before = read_nifti(files / "moving_labels.nii.gz").data
+    after = read_nifti(paths["labels.nii.gz"]).data
+    assert after.dtype == before.dtype
+    assert set(np.unique(after)) <= set(np.unique(before)) | {0}
+    energy = json.loads(paths["energy.json"].read_text())
+    assert energy["operations"]["total"]["synops"] == summary["synops"]
+    assert paths["preview.png"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_writes_everything(files, tmp_path, capsys):
+    status, out, err = run(
+        capsys, "demo", "--out", tmp_path, "--model", files / "net.safetensors", "--backend", "numpy", "--json"
+    )
+    assert status == 0, err
+    summary = json.loads(out)
+    assert 0 < summary["dice_before"] < 1
+    assert summary["data"].startswith("generated")
+    names = {path.name for path in tmp_path.iterdir()}
+    volumes = {"moving", "fixed", "moved", "moving_labels", "fixed_labels", "moved_labels", "warp"}
+    assert names == {f"{v}.nii.gz" for v in volumes} | {"energy.json", "summary.json", "figure.png"}
+
+
+def test_info(files, capsys):
+    status, out, _ = run(capsys, "info")
+    assert status == 0
+    assert "numpy" in out
+    status, out, _ = run(capsys, "info", files / "net.safetensors", "--json")
+    assert json.loads(out)["network"] == "SpikeReg"
+    status, out, _ = run(capsys, "info", files / "fixed.nii.gz", "--json")
+    assert json.loads(out)["shape"] == [24, 20, 16]
+    assert json.loads(out)["orientation"] == "LAS"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("info", "absent.nii.gz"), "absent.nii.gz"),
+        (("info", "no-such-model"), "no model 'no-such-model'"),
+        (("train", "register", "--data", "nowhere", "--out", "run", "--recipe", "unknown"), "included: hippocampus"),
+        (("register", "--moving", "a.nii", "--fixed", "b.nii", "--moving-labels", "c.nii"), "go together"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_status_2(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert status == 2
+    assert says in err
+    assert err.startswith("pysnnmed: ")
+    assert not out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unwritable_output_is_refused_and_leaves_nothing(files, tmp_path, capsys):
+    status, _, err = run(capsys, *registered(files, "--moved", tmp_path / "no" / "such" / "folder.nii.gz"))
+    assert status == 2
+    assert "folder.nii.gz" in err
+
+
+def test_a_teacher_cannot_register(files, tmp_path, capsys):
+    from pysnnmed.models.spikereg import Teacher
+
+    path = tmp_path / "teacher.safetensors"
+    save_model(path, Teacher(SpikeRegConfig(encoder=(4,), decoder=(4,)), np.random.default_rng(0)))
+    arguments = [*registered(files)]
+    arguments[arguments.index("--model") + 1] = path
+    status, _, err = run(capsys, *arguments)
+    assert status == 2
+    assert "Teacher" in err
+
+
+def test_a_missing_extra_is_status_3(files, capsys, monkeypatch, tmp_path):
+    import builtins
+
+    real = builtins.__import__
+
+    def without_matplotlib(name, *args, **options):
+        if name.partition(".")[0] == "matplotlib":
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *args, **options)
+
+    import sys
+
+    for name in [m for m in sys.modules if m.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    status, _, err = run(capsys, *registered(files, "--preview", tmp_path / "p.png"))
+    assert status == 3
+    assert "pysnnmed[plot]" in err
+
+
+def test_unknown_commands_are_usage_errors(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["paint"])
+    assert error.value.code == 2

@@ -1,0 +1,46 @@
+"""The README's example runs as printed, its two commands are the only ones, and the package lists every folder."""
+
+import configparser
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_registers_a_pair(tmp_path):
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    assert len(example.splitlines()) <= 16
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = map(float, re.findall(r"Dice ([\d.]+) -> ([\d.]+)", done.stdout)[0])
+    assert after - before >= 0.15
+    assert {p.name for p in tmp_path.glob("*.nii.gz")} == {"moved.nii.gz", "warp.nii.gz"}
+
+
+def test_there_are_exactly_two_commands_to_set_up():
+    assert len(re.findall(r"^pip install ", README, flags=re.M)) == 2
+
+
+@pytest.mark.parametrize("name", re.findall(r"^  ([\w.]+(?:/|\.py))", README, flags=re.M))
+def test_the_map_names_what_exists(name):
+    assert (ROOT / "pysnnmed" / name.rstrip("/")).exists()
+
+
+def test_setup_lists_every_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "pysnnmed").rglob("__init__.py")}
+    found |= {".".join(("pysnnmed", *p.parent.relative_to(ROOT).parts)) for p in (ROOT / "backends").rglob("__init__.py")}
+    assert listed == found
