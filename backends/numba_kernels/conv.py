@@ -16,14 +16,16 @@ from numba import njit
 from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient_readings, volume
 from ..threads import for_ranges
 from .simd import (
+    DOT_ROWS,
+    DOT_VECTORS,
     ROWS,
+    TILE_SUMS,
     VECTORS,
     add_lanes,
     broadcast_rows,
     clear,
     copy,
     lanes,
-    load,
     multiply_add,
     multiply_add_rows,
     store,
@@ -34,8 +36,6 @@ __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
 
 PANEL = 2**18  # elements of the panel of a strip: 1 MiB in float32
 STRIP = 1536  # output positions of a strip, if the panel allows
-CHUNK = 768  # positions over which a tile of the weight gradient stays in registers: its operands fit the first cache
-TAPS = 108  # sums per output that the weight gradient keeps in memory between chunks
 PARTS = 8  # pieces into which the positions are split for the weight gradient, whatever the number of threads
 
 
@@ -90,17 +90,19 @@ def conv_backward_weight(
     n_in, n_out, n_taps = x.shape[1] // groups, g.shape[1] // groups, math.prod(kernel_shape)
     strips = _Strips.of(reading, n_in)
     x, g = (np.ascontiguousarray(as_volumes(a)) for a in (x, g))
-    offsets = np.pad(strips.offsets, (0, VECTORS), mode="edge")
+    offsets = np.pad(strips.offsets, (0, DOT_VECTORS), mode="edge")
     n_units = len(x) * len(strips.places)
     parts = min(PARTS, n_units)
-    shape = (parts, groups, -(-n_out // ROWS) * ROWS, -(-n_in * n_taps // VECTORS) * VECTORS)
-    sums = np.zeros(shape, x.dtype)
+    blocks = (-(-n_out // DOT_ROWS), -(-n_in * n_taps // DOT_VECTORS))
+    sums = np.zeros((parts, groups, *blocks, TILE_SUMS), x.dtype)
 
     def body(start: int, stop: int) -> None:
         _sum_positions(x, reading.origin, reading.step, g, strips.places, strips.extent, offsets, sums, start, stop)
 
     for_ranges(body, parts)
-    return sums.sum(axis=0)[:, :n_out, : n_in * n_taps].reshape(groups * n_out, n_in, *kernel_shape)
+    tiles = sums.sum(axis=0)[..., : DOT_ROWS * DOT_VECTORS].reshape(groups, *blocks, DOT_ROWS, DOT_VECTORS)
+    matrices = tiles.swapaxes(2, 3).reshape(groups, blocks[0] * DOT_ROWS, blocks[1] * DOT_VECTORS)
+    return matrices[:, :n_out, : n_in * n_taps].reshape(groups * n_out, n_in, *kernel_shape)
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,11 @@ class _Strips:
         else:
             planes, rows = 1, min(STRIP // row, panel_rows // (1 + reach_planes) - reach_rows)
             rows = min(max(rows, 1), n_rows)
-        place = [(z, y, dz, dy) for z, dz in _cuts(n_planes, planes) for y, dy in _cuts(n_rows, rows)]
-        extent = reading.extent(planes, rows)
+        places = np.array([(z, y, dz, dy) for z, dz in _cuts(n_planes, planes) for y, dy in _cuts(n_rows, rows)])
+        extent = reading.extent(*places[:, 2:].max(axis=0).tolist())
         size = len(reading.origin) * math.prod(extent)
         offsets = np.add.outer(size * np.arange(channels), reading.offsets(extent)).ravel()
-        return cls(np.array(place), extent, offsets)
+        return cls(places, extent, offsets)
 
 
 def _cuts(n: int, longest: int) -> list[tuple[int, int]]:
@@ -203,13 +205,15 @@ def _pack(a, first, channels, size, origin, step, z0, y0, planes, rows, extent, 
                     y = oy + (y0 + j) * step[1]
                     if i < planes and j < rows and 0 <= z < n_planes and 0 <= y < n_rows:
                         source = first + ((c * n_planes + z) * n_rows + y) * n_columns + ox
-                        clear(panel, at, begin)
+                        for k in range(begin):
+                            panel[at + k] = 0
                         if step[2] == 1:
                             copy(panel, at + begin, a, source + begin, end - begin)
                         else:
                             for k in range(begin, end):
                                 panel[at + k] = a[source + k * step[2]]
-                        clear(panel, at + end, extent[2] - end)
+                        for k in range(end, extent[2]):
+                            panel[at + k] = 0
                     else:
                         clear(panel, at, extent[2])
                     at += extent[2]
@@ -258,17 +262,16 @@ def _write_sums(a, origin, a_step, weights, start, places, extent, offsets, out,
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_positions(x, origin, step, g, places, extent, offsets, grad, part, last):
     """grad[part, group, o, j] = sum over the positions of a part of g[b, o] * what tap and channel j read of x."""
-    parts, groups, n_rows, n_sums = grad.shape
+    parts, groups, o_blocks, j_blocks, _ = grad.shape
+    n_rows = o_blocks * DOT_ROWS
     n_in, n_out = x.shape[1] // groups, g.shape[1] // groups
     n = lanes(x)
-    size = ROWS * VECTORS * n
     pitch = len(origin) * extent[0] * extent[1] * extent[2]
     longest = ((places[:, 2].max() - 1) * extent[1] + places[:, 3].max()) * extent[2] + n
     g_extent = (places[:, 2].max(), extent[1], extent[2])
     g_pitch = (g_extent[0] * g_extent[1] * g_extent[2] + n + 15) // 16 * 16
     panel = _aligned_zeros(max(n_in * pitch, offsets.max() + longest), x)
     g_panel = _aligned_zeros(n_rows * g_pitch, x)
-    sums = _aligned_zeros((TAPS // VECTORS) * size, x)
     n_units = len(x) * len(places)
     one = np.zeros((1, 3), np.int64)
     for p in range(part, last):
@@ -307,19 +310,19 @@ def _sum_positions(x, origin, step, g, places, extent, offsets, grad, part, last
                     g_pitch,
                     g_panel,
                 )
-                for o in range(0, n_rows, ROWS):
-                    for j0 in range(0, n_sums, TAPS):
-                        j1 = min(j0 + TAPS, n_sums)
-                        for chunk in range(0, positions, CHUNK):
-                            chunk_end = min(chunk + CHUNK, positions)
-                            for j in range(j0, j1, VECTORS):
-                                at = (j - j0) // VECTORS * size
-                                tile = load(sums, at, VECTORS * n) if chunk else zeros(x)
-                                for q in range(chunk, chunk_end, n):
-                                    tile = multiply_add_rows(
-                                        tile, g_panel, o * g_pitch + q, g_pitch, panel, q, offsets, j
-                                    )
-                                if chunk_end < positions:
-                                    store(tile, sums, at, VECTORS * n)
-                                else:
-                                    add_lanes(tile, grad[p, group].ravel(), o * n_sums + j, n_sums)
+                totals = grad[p, group].ravel()
+                for block in range(o_blocks):
+                    for j in range(j_blocks):
+                        tile = zeros(x)
+                        for q in range(0, positions, n):
+                            tile = multiply_add_rows(
+                                tile,
+                                g_panel,
+                                block * DOT_ROWS * g_pitch + q,
+                                g_pitch,
+                                panel,
+                                q,
+                                offsets,
+                                j * DOT_VECTORS,
+                            )
+                        add_lanes(tile, totals, (block * j_blocks + j) * TILE_SUMS)

@@ -13,6 +13,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 ROWS, VECTORS = 8, 3  # 24 sums, 3 vectors of operands and a broadcast fill 28 of the 32 registers of AVX-512
+DOT_ROWS, DOT_VECTORS = 4, 6
+TILE_SUMS = 32
 LANES = {types.float32: 16, types.float64: 8}  # one AVX-512 register
 _FLOAT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _INDEX = ir.IntType(64)
@@ -21,10 +23,10 @@ _INDEX = ir.IntType(64)
 class Tile(types.Type):
     """rows x vectors vectors of floats."""
 
-    def __init__(self, element: types.Float):
-        self.element = element
+    def __init__(self, element: types.Float, rows: int, vectors: int):
+        self.element, self.rows, self.vectors = element, rows, vectors
         self.lanes = LANES[element]
-        super().__init__(name=f"Tile({element})")
+        super().__init__(name=f"Tile({element}, {rows}, {vectors})")
 
     @property
     def vector(self) -> ir.VectorType:
@@ -34,7 +36,7 @@ class Tile(types.Type):
 @register_model(Tile)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, manager, tile: Tile):
-        super().__init__(manager, tile, ir.ArrayType(tile.vector, ROWS * VECTORS))
+        super().__init__(manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.vectors))
 
 
 def _address(context, builder, array_type, array, index, offset: int = 0, kind: ir.Type | None = None):
@@ -73,7 +75,7 @@ def _fma(builder, tile: Tile, a, b, c):
 @intrinsic
 def zeros(typing_context, like):
     """A tile of zeros, of the element type of the array `like`."""
-    tile = Tile(like.dtype)
+    tile = Tile(like.dtype, DOT_ROWS, DOT_VECTORS)
 
     def generate(context, builder, signature, args):
         return ir.Constant(context.get_value_type(tile), None)
@@ -84,14 +86,14 @@ def zeros(typing_context, like):
 @intrinsic
 def broadcast_rows(typing_context, array, index):
     """The tile with array[index + r] in every lane of row r."""
-    tile = Tile(array.dtype)
+    tile = Tile(array.dtype, ROWS, VECTORS)
 
     def generate(context, builder, signature, args):
         total = ir.Constant(context.get_value_type(tile), ir.Undefined)
-        for r in range(ROWS):
+        for r in range(tile.rows):
             x = _broadcast(builder, tile, _load_scalar(context, builder, signature.args[0], *args, r))
-            for v in range(VECTORS):
-                total = builder.insert_value(total, x, r * VECTORS + v)
+            for v in range(tile.vectors):
+                total = builder.insert_value(total, x, r * tile.vectors + v)
         return total
 
     return tile(array, types.intp), generate
@@ -104,11 +106,13 @@ def multiply_add(typing_context, tile, source, position, weights, index):
     def generate(context, builder, signature, args):
         total, xs, position, ws, index = args
         _, source_type, _, weights_type, _ = signature.args
-        x = [_load_vector(context, builder, tile, source_type, xs, position, v * tile.lanes) for v in range(VECTORS)]
-        for r in range(ROWS):
+        x = [
+            _load_vector(context, builder, tile, source_type, xs, position, v * tile.lanes) for v in range(tile.vectors)
+        ]
+        for r in range(tile.rows):
             w = _broadcast(builder, tile, _load_scalar(context, builder, weights_type, ws, index, r))
-            for v in range(VECTORS):
-                at = r * VECTORS + v
+            for v in range(tile.vectors):
+                at = r * tile.vectors + v
                 total = builder.insert_value(total, _fma(builder, tile, w, x[v], builder.extract_value(total, at)), at)
         return total
 
@@ -123,14 +127,14 @@ def multiply_add_rows(typing_context, tile, left, position, pitch, right, base, 
         total, a, position, pitch, b, base, offsets, j = args
         _, a_type, _, _, b_type, _, offsets_type, _ = signature.args
         y = []
-        for v in range(VECTORS):
+        for v in range(tile.vectors):
             offset = _load_scalar(context, builder, offsets_type, offsets, j, v)
             y.append(_load_vector(context, builder, tile, b_type, b, builder.add(base, offset)))
-        for r in range(ROWS):
+        for r in range(tile.rows):
             row = builder.add(position, builder.mul(pitch, _INDEX(r)))
             x = _load_vector(context, builder, tile, a_type, a, row)
-            for v in range(VECTORS):
-                at = r * VECTORS + v
+            for v in range(tile.vectors):
+                at = r * tile.vectors + v
                 total = builder.insert_value(total, _fma(builder, tile, x, y[v], builder.extract_value(total, at)), at)
         return total
 
@@ -138,28 +142,41 @@ def multiply_add_rows(typing_context, tile, left, position, pitch, right, base, 
     return tile(tile, left, index, index, right, index, offsets, index), generate
 
 
+def _sum_lanes(builder, tile: Tile, vectors: list) -> list:
+    """Vectors whose lanes are the sums over the lanes of each of `vectors`, in order, the last filled with zeros.
+
+    Two vectors at a time are folded in half and joined, until every lane holds the sum of one vector: for 16 lanes that
+    takes 15 additions per 16 vectors instead of 64.
+    """
+    vectors = vectors + [ir.Constant(tile.vector, None)] * (-len(vectors) % tile.lanes)
+    length = tile.lanes  # of the piece that one vector has in the vectors it is part of
+    while length > 1:
+        length //= 2
+        halves = [[2 * length * piece + i for piece in range(tile.lanes // length) for i in range(length)]]
+        halves.append([lane + length for lane in halves[0]])
+        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), lanes) for lanes in halves)
+        vectors = [
+            builder.fadd(builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high))
+            for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+    return vectors
+
+
 @intrinsic
-def add_lanes(typing_context, tile, array, position, pitch):
-    """array[position + r * pitch + v] += the sum over the lanes of tile[r, v]."""
+def add_lanes(typing_context, tile, array, position):
+    """array[position + i] += the sum over the lanes of vector i of the tile; TILE_SUMS elements are written."""
 
     def generate(context, builder, signature, args):
-        total, out, position, pitch = args
-        scalar = _FLOAT[tile.element]
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(scalar, [scalar, tile.vector]),
-            f"llvm.vector.reduce.fadd.v{tile.lanes}f{tile.element.bitwidth}",
-        )
-        for r in range(ROWS):
-            row = builder.add(position, builder.mul(pitch, _INDEX(r)))
-            for v in range(VECTORS):
-                vector = builder.extract_value(total, r * VECTORS + v)
-                lanes_sum = builder.call(function, [scalar(-0.0), vector], fastmath=("reassoc",))
-                pointer = _address(context, builder, signature.args[1], out, row, v)
-                builder.store(builder.fadd(builder.load(pointer), lanes_sum), pointer)
+        total, out, position = args
+        sums = _sum_lanes(builder, tile, [builder.extract_value(total, i) for i in range(tile.rows * tile.vectors)])
+        for i, vector in enumerate(sums):
+            at = builder.add(position, _INDEX(i * tile.lanes))
+            before = _load_vector(context, builder, tile, signature.args[1], out, at)
+            pointer = _address(context, builder, signature.args[1], out, at, kind=tile.vector)
+            builder.store(builder.fadd(before, vector), pointer, align=tile.element.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(tile, array, types.intp, types.intp), generate
+    return types.void(tile, array, types.intp), generate
 
 
 @intrinsic
@@ -168,32 +185,16 @@ def store(typing_context, tile, array, position, pitch):
 
     def generate(context, builder, signature, args):
         total, out, position, pitch = args
-        for r in range(ROWS):
+        for r in range(tile.rows):
             row = builder.add(position, builder.mul(pitch, _INDEX(r)))
-            for v in range(VECTORS):
+            for v in range(tile.vectors):
                 pointer = _address(context, builder, signature.args[1], out, row, v * tile.lanes, tile.vector)
-                builder.store(builder.extract_value(total, r * VECTORS + v), pointer, align=tile.element.bitwidth // 8)
+                builder.store(
+                    builder.extract_value(total, r * tile.vectors + v), pointer, align=tile.element.bitwidth // 8
+                )
         return context.get_dummy_value()
 
     return types.void(tile, array, types.intp, types.intp), generate
-
-
-@intrinsic
-def load(typing_context, array, position, pitch):
-    """The tile that `store` wrote there."""
-    tile = Tile(array.dtype)
-
-    def generate(context, builder, signature, args):
-        source, position, pitch = args
-        total = ir.Constant(context.get_value_type(tile), ir.Undefined)
-        for r in range(ROWS):
-            row = builder.add(position, builder.mul(pitch, _INDEX(r)))
-            for v in range(VECTORS):
-                x = _load_vector(context, builder, tile, signature.args[0], source, row, v * tile.lanes)
-                total = builder.insert_value(total, x, r * VECTORS + v)
-        return total
-
-    return tile(array, types.intp, types.intp), generate
 
 
 @intrinsic
