@@ -6,9 +6,9 @@ convolution per axis. Both are given the constant that makes their value ours, w
 
 from __future__ import annotations
 
-from harness import OPTIONS, compare
+from harness import OPTIONS, compare  # comes first: it sets the threads of the libraries below
 
-# isort: split  (the harness comes first: it sets the threads of the libraries below)
+# isort: split
 
 import numpy as np
 import torch

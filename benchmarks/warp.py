@@ -7,9 +7,9 @@ there, so it does less than we do. Results are compared before the timing.
 
 from __future__ import annotations
 
-from harness import OPTIONS, compare
+from harness import OPTIONS, compare  # comes first: it sets the threads of the libraries below
 
-# isort: split  (the harness comes first: it sets the threads of the libraries below)
+# isort: split
 
 import numpy as np
 import torch
