@@ -192,6 +192,7 @@ def test_the_grid_says_what_is_wrong(rng):
     wrong = [
         (ImageError, "9x8x7 voxels", {"shape": (8, 8, 8)}),
         (ImageError, "does not fit", {"shape": (8, 8)}),
+        (ImageError, "check its spacing", {"spacing": 1e-3}),
         (ParameterError, "multiple", {"multiple": 0}),
         (ParameterError, "spacing", {"spacing": 0}),
         (ParameterError, "spacing", {"spacing": (1, 2)}),

@@ -48,9 +48,8 @@ def closest_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, 
     Of the six assignments the one with the largest sum of absolute direction cosines.
     """
     cosines = affine[:3, :3] / spacing_of(affine)
-    axes = max(itertools.permutations(range(3)), key=lambda p: sum(abs(cosines[p[a], a]) for a in range(3)))
-    flips = tuple(bool(cosines[axes[a], a] < 0) for a in range(3))
-    return axes, flips  # type: ignore[return-value]
+    x, y, z = max(itertools.permutations(range(3)), key=lambda p: np.abs(cosines[p, range(3)]).sum())
+    return (x, y, z), (bool(cosines[x, 0] < 0), bool(cosines[y, 1] < 0), bool(cosines[z, 2] < 0))
 
 
 def orientation_codes(affine: np.ndarray) -> str:

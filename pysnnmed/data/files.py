@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import FileError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows, which refuses to delete an open file and so needs no lock
-    fcntl = None  # type: ignore[assignment]
 
 _PREFIX, _SUFFIX = ".pysnnmed-", ".tmp"
 
@@ -56,8 +55,9 @@ def sweep_temporaries(folder: str | os.PathLike[str]) -> int:
     """Remove what killed writers left in `folder`; return how many files went. Writers still at work keep theirs."""
     removed = 0
     for leftover in sorted(Path(folder).glob(f"{_PREFIX}*{_SUFFIX}")):
-        with contextlib.suppress(OSError), leftover.open("rb") as stream:
-            _lock(stream.fileno())  # fails while the writer lives: the system drops the lock when it dies
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            if sys.platform != "win32":  # which refuses to delete an open file anyway
+                _lock(stack.enter_context(leftover.open("rb")))  # fails while the writer lives
             leftover.unlink()
             removed += 1
     return removed
@@ -67,22 +67,23 @@ def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
     """A new locked file in `folder`, with the permissions that the user's umask gives to any new file."""
     while True:
         temporary = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
-        stream = open(temporary, "xb")  # noqa: SIM115  (the caller closes it)
-        with contextlib.suppress(OSError):  # a file system without locks: then nothing is ever swept while in use
-            _lock(stream.fileno())
+        stream = temporary.open("xb")
+        with contextlib.suppress(OSError):  # on a file system without locks, nothing is ever swept
+            _lock(stream)
         if os.fstat(stream.fileno()).st_nlink:
             return temporary, stream
         stream.close()  # a sweep came between opening and locking
 
 
-def _lock(descriptor: int) -> None:
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _lock(stream: BinaryIO) -> None:
+    """Lock an open file, or raise OSError where another one holds it. The system unlocks when a process dies."""
+    if sys.platform != "win32":
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_folder(folder: Path) -> None:
     """Make the new name durable. Windows has no such call and needs none."""
-    if os.name == "posix":
+    if sys.platform != "win32":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

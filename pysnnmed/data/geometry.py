@@ -7,6 +7,7 @@ everything passes through the world, so orientation, spacing and obliqueness of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -17,6 +18,7 @@ from ..errors import ImageError, ParameterError, ShapeError
 from .affines import closest_axes, spacing_of
 from .displacements import Displacement, displacement_to_world
 from .images import Image
+from .nifti import MAX_VOXELS
 from .sampling import Interpolation, by_slabs, inside, resample, sample, transformed
 
 Alignment = Literal["world", "centre"]
@@ -100,11 +102,14 @@ class ModelGrid:
         align     "world": the headers of both images speak of the same world. "centre": they do not (each scan has
                   its own origin), and the centres of both volumes are laid on each other
 
-        An image of n voxels lies in the grid behind floor((N - n) / 2) empty voxels, so that images of the right
-        spacing are only padded, never interpolated, with either alignment.
+        An image of n voxels lies in the grid behind floor((N - n) / 2) empty voxels. So a fixed image of the right
+        spacing is only padded, never interpolated, and with "centre" so is a moving image of the same spacing and
+        directions. Otherwise values are interpolated linearly, and detail finer than
+        half the spacing of the grid may alias.
 
-        Raises `ImageError` where the fixed image is larger than `shape`, and where the images share less than a
-        twentieth of the fixed volume; `ParameterError` for arguments out of range.
+        Raises `ImageError` where the fixed image is larger than `shape`, where the grid would have more than 2^28
+        voxels, and where the images share less than a twentieth of the fixed volume; `ParameterError` for arguments
+        out of range.
         """
         if align not in ("world", "centre"):
             raise ParameterError(f"align must be 'world' or 'centre', not {align!r}")
@@ -112,6 +117,10 @@ class ModelGrid:
         layout, moving_layout = _Layout.of(fixed, wanted), _Layout.of(moving, wanted)
         needed = layout.size if align == "world" else np.maximum(layout.size, moving_layout.size)
         grid_shape = _rounded_up(needed if shape is None else _checked_shape(shape, layout, fixed), multiple)
+        if math.prod(grid_shape) > MAX_VOXELS:
+            raise ImageError(
+                f"{fixed.source} would need a grid of {grid_shape} voxels; check its spacing {fixed.spacing}"
+            )
         affine = layout.placed_in(grid_shape)
         shift = np.zeros(3)
         if align == "centre":

@@ -10,6 +10,7 @@ Messages here are sentences without a file name; `nifti` puts it in front.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -328,5 +329,5 @@ def _text(raw: bytes) -> str:
     return bytes(raw).partition(b"\0")[0].decode("latin-1").strip()
 
 
-def _times(sizes: object) -> str:
-    return "x".join(f"{size:g}" for size in sizes)  # type: ignore[attr-defined]
+def _times(sizes: Iterable[float]) -> str:
+    return "x".join(f"{size:g}" for size in sizes)

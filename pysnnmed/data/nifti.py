@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from ..errors import FileError, ImageError, ParameterError
+from ..errors import ImageError, ParameterError
 from .affines import check_affine
 from .files import atomic_write
 from .header import Form, Header, layout_of, pack_header, parse_header
@@ -162,8 +162,6 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     name = os.fspath(path)
     try:
         yield
-    except FileError:
-        raise
     except ImageError as error:
         if str(error).startswith(f"{name}: "):
             raise
