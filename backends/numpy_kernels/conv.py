@@ -1,7 +1,7 @@
-"""Dense convolution over 1 to 3 spatial axes and its two adjoints, as matrix products over shifted slices.
+"""Dense convolution over 1 to 3 spatial axes and its two adjoints, as matrix products of shifted slices.
 
-What the taps read for a block of positions is gathered into columns [C * taps, positions], so that one matrix product
-does all the sums; see `..shifted_rows` for the layout. The columns are few enough to stay in the cache.
+In the layout of `..shifted_rows`, what a tap reads for a block of output positions is one slice, so the sum over the
+channels is a matrix product of the weights of that tap with the slice. The blocks are short enough to stay in the cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient
 
 __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
 
-COLUMNS = 2**17  # elements of the gathered columns: 512 KiB in float32
+BLOCK = 512  # output positions of a block
+DEPTH = (
+    32  # rows that a matrix product should have to be worth its call: few channels are read for several taps at once
+)
 
 
 def conv_forward(
@@ -34,7 +37,7 @@ def conv_forward(
     """
     reading = forward_reading(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     out = np.empty((len(x), len(weight), *reading.count), x.dtype)
-    _sum_taps(_flatten(as_volumes(x), reading), _matrices(weight, groups), reading, out)
+    _sum_taps(_flatten(as_volumes(x), reading), _by_group(weight, groups), reading, out)
     if bias is not None:
         out += bias.reshape(-1, 1, 1, 1)
     return out.reshape(*out.shape[:2], *reading.count[-weight.ndim + 2 :])
@@ -55,10 +58,10 @@ def conv_backward_input(
     which is also the forward of the transposed convolution.
     """
     dx = np.zeros((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
-    adjoint = weight.reshape(groups, -1, weight.shape[1], math.prod(weight.shape[2:])).swapaxes(1, 2)
+    adjoint = _by_group(weight, groups).swapaxes(1, 2)
     for part in gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:]):
-        w = adjoint[..., part.taps].reshape(groups, weight.shape[1], -1)
-        _sum_taps(_flatten(as_volumes(g), part.reading), w, part.reading, part.of(dx, volume(stride)))
+        flat = _flatten(as_volumes(g), part.reading)
+        _sum_taps(flat, adjoint[..., part.taps], part.reading, part.of(dx, volume(stride)))
     return dx.reshape(input_shape)
 
 
@@ -76,25 +79,52 @@ def conv_backward_weight(
     dw[o, c, k] = sum over b, i of g[b, o, i] * x[b, c, i * stride + k * dilation - padding].
     """
     reading = forward_reading(x.shape[2:], kernel_shape, stride, padding, dilation)
-    flat = _flatten(as_volumes(x), reading)
+    flat, offsets = _flatten(as_volumes(x), reading), reading.offsets(_extent(reading))
     positions = np.zeros((len(g), groups, g.shape[1] // groups, _positions(reading)), g.dtype)
     _outputs(positions, reading)[...] = as_volumes(g).reshape(*positions.shape[:3], *reading.count)
-    n_sums = x.shape[1] // groups * math.prod(kernel_shape)
-    grad = np.zeros((groups, positions.shape[2], n_sums), x.dtype)
+    n_in, n_taps = x.shape[1] // groups, math.prod(kernel_shape)
+    grad = np.zeros((groups, n_taps * n_in, positions.shape[2]), x.dtype)
     for b, group, channels in _parts(flat, groups):
-        for block in _blocks(reading, n_sums):
-            grad[group] += positions[b, group, :, block] @ _columns(channels, reading, block).T
-    return grad.reshape(g.shape[1], -1, *kernel_shape)
+        for block in _blocks(reading):
+            g_block = np.ascontiguousarray(positions[b, group, :, block].T)
+            for taps in _bundles(n_taps, n_in):
+                rows = slice(taps.start * n_in, taps.stop * n_in)
+                grad[group, rows] += _shifted(channels, offsets[taps], block) @ g_block
+    grad = grad.reshape(groups, n_taps, n_in, -1)
+    return grad.transpose(0, 3, 2, 1).reshape(g.shape[1], n_in, *kernel_shape)
+
+
+def _by_group(weight: np.ndarray, groups: int) -> np.ndarray:
+    """View [groups, O/groups, C/groups, taps] of weight [O, C/groups, *K]."""
+    return weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
 
 
 def _sum_taps(flat: np.ndarray, weights: np.ndarray, reading: Reading, out: np.ndarray) -> None:
-    """Write to out [B, O, *count] the sums that weights [groups, O/groups, C/groups * taps] make of flat [B, C, n]."""
-    groups, n_out, n_sums = weights.shape
+    """Write to out [B, O, *count] the sums that weights [groups, O/groups, C/groups, taps] make of flat [B, C, n]."""
+    groups, n_out, n_in, n_taps = weights.shape
+    offsets = reading.offsets(_extent(reading))
+    bundles = _bundles(n_taps, n_in)
+    matrices = [weights[..., taps].swapaxes(2, 3).reshape(groups, n_out, -1) for taps in bundles]
     sums = np.empty((n_out, _positions(reading)), flat.dtype)
     for b, group, channels in _parts(flat, groups):
-        for block in _blocks(reading, n_sums):
-            np.matmul(weights[group], _columns(channels, reading, block), out=sums[:, block])
+        for block in _blocks(reading):
+            total = np.zeros((n_out, block.stop - block.start), flat.dtype)
+            for matrix, taps in zip(matrices, bundles, strict=True):
+                total += matrix[group] @ _shifted(channels, offsets[taps], block)
+            sums[:, block] = total
         out[b, group * n_out : (group + 1) * n_out] = _outputs(sums, reading)
+
+
+def _bundles(n_taps: int, channels: int) -> list[slice]:
+    """The taps that are read together: one, or so many that they make DEPTH rows."""
+    n = max(1, DEPTH // channels)
+    return [slice(t, min(t + n, n_taps)) for t in range(0, n_taps, n)]
+
+
+def _shifted(channels: np.ndarray, offsets: np.ndarray, block: slice) -> np.ndarray:
+    """[taps * C, positions] of what taps with these offsets read of channels [C, n] for a block of positions."""
+    slices = [channels[:, o + block.start : o + block.stop] for o in offsets]
+    return slices[0] if len(slices) == 1 else np.concatenate(slices)
 
 
 def _flatten(a: np.ndarray, reading: Reading) -> np.ndarray:
@@ -129,11 +159,6 @@ def _outputs(positions: np.ndarray, reading: Reading) -> np.ndarray:
     return volumes[..., : reading.count[1], : reading.count[2]]
 
 
-def _matrices(weight: np.ndarray, groups: int) -> np.ndarray:
-    """[groups, outputs, channels * taps] of weight [O, C/groups, *K]."""
-    return weight.reshape(groups, len(weight) // groups, -1)
-
-
 def _parts(flat: np.ndarray, groups: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """(item of the batch, group, its channels [C/groups, n]) of flat [B, C, n]."""
     for b, channels in enumerate(flat):
@@ -141,17 +166,7 @@ def _parts(flat: np.ndarray, groups: int) -> Iterator[tuple[int, int, np.ndarray
             yield b, group, part
 
 
-def _blocks(reading: Reading, n_sums: int) -> Iterator[slice]:
-    """Slices that cover the output positions, each with columns that fit the cache."""
-    n, length = _positions(reading), max(64, COLUMNS // n_sums)
-    for start in range(0, n, length):
-        yield slice(start, min(start + length, n))
-
-
-def _columns(channels: np.ndarray, reading: Reading, block: slice) -> np.ndarray:
-    """[C * taps, positions] of what each tap reads at the positions of a block."""
-    offsets = reading.offsets(_extent(reading))
-    columns = np.empty((len(channels), len(offsets), block.stop - block.start), channels.dtype)
-    for k, offset in enumerate(offsets):
-        columns[:, k] = channels[:, offset + block.start : offset + block.stop]
-    return columns.reshape(-1, columns.shape[2])
+def _blocks(reading: Reading) -> Iterator[slice]:
+    """Slices that cover the output positions."""
+    n = _positions(reading)
+    return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
