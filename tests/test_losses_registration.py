@@ -124,6 +124,15 @@ def test_two_empty_images_have_no_correlation(backend, squared):
 
 
 @pytest.mark.parametrize("backend", kernels.available())
+@pytest.mark.parametrize("squared", [True, False])
+def test_a_nan_is_not_hidden(backend, squared, rng):
+    images = rng.normal(size=(2, 1, 1, 8, 8))
+    images[0, 0, 0, 3, 3] = np.nan
+    with kernels.use_backend(backend):
+        assert np.isnan(lncc(*map(Tensor, images), 3, squared).item())
+
+
+@pytest.mark.parametrize("backend", kernels.available())
 def test_gradients_to_both_images_come_together(backend, rng):
     """One argument, the other and both at once: asking for more must not change an answer."""
     arrays = rng.normal(size=(2, 1, 1, 6, 7))

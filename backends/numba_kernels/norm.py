@@ -13,10 +13,8 @@ _LANES = 32  # independent partial sums, so that additions need not wait for eac
 def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """See numpy_kernels.norm. Sums are relative to the first element of each channel: offsets cost no digits."""
     lines = _lines(x)
-    sums = np.empty((*lines.shape[:2], 2))
     origin = lines[0, :, 0].astype(np.float64)
-    for_ranges(lambda a, b: _sum_powers(lines, origin, sums, a, b), lines.shape[0] * lines.shape[1])
-    first, second = sums.sum(axis=0).T / (x.size // x.shape[1])
+    first, second = _sums(lines, lines, (origin, origin)) / (x.size // x.shape[1])
     return origin + first, np.maximum(second - first**2, 0)
 
 
@@ -44,11 +42,8 @@ def batch_norm_backward(
     """See numpy_kernels.norm."""
     grads, lines = _lines(grad), _lines(x)
     inverse = 1 / np.sqrt(variance + epsilon)
-    sums = np.empty((*lines.shape[:2], 2))
-    centre = mean.astype(x.dtype)
-    for_ranges(lambda a, b: _sum_products(grads, lines, centre, sums, a, b), lines.shape[0] * lines.shape[1])
-    sum_g, sum_gx = sums.sum(axis=0).T
-    sum_gz = sum_gx * inverse
+    sum_g, sum_gz = _sums(grads, lines, (np.zeros(len(mean)), mean.astype(np.float64)))
+    sum_gz *= inverse
     n = x.size // x.shape[1] if training else np.inf
     # gamma inverse (g - <g> - (x - mean) inverse <g z>)
     numbers = np.stack([mean, gamma * inverse, sum_g / n, inverse * sum_gz / n]).astype(x.dtype)
@@ -62,46 +57,32 @@ def _lines(x):
     return np.ascontiguousarray(x).reshape(*x.shape[:2], -1)
 
 
+def _sums(first, second, centres):
+    """Per channel of two [B, C, voxels]: (sum of d, sum of d e), d = first - centres[0], e = second - centres[1]."""
+    sums = np.empty((*first.shape[:2], 2))
+    n = first.shape[0] * first.shape[1]
+    for_ranges(lambda a, b: _sum_products(first, second, np.stack(centres), sums, a, b), n)
+    return sums.sum(axis=0).T
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_powers(lines, origin, sums, start, stop):
-    """sums[b, c] = (sum of x - origin, sum of (x - origin)^2) for the lines start..stop of B * C."""
+def _sum_products(first, second, centres, sums, start, stop):
+    """See `_sums`, for the lines start..stop of B * C."""
     partial = np.empty((2, _LANES))
     for item in range(start, stop):
-        b, c = item // lines.shape[1], item % lines.shape[1]
-        line = lines[b, c]
-        whole = len(line) - len(line) % _LANES
+        b, c = item // first.shape[1], item % first.shape[1]
+        p, q = first[b, c], second[b, c]
+        whole = len(p) - len(p) % _LANES
         partial[:] = 0
         for i in range(0, whole, _LANES):
             for lane in range(_LANES):
-                d = line[i + lane] - origin[c]
+                d = p[i + lane] - centres[0, c]
                 partial[0, lane] += d
-                partial[1, lane] += d * d
-        for i in range(whole, len(line)):
-            d = line[i] - origin[c]
+                partial[1, lane] += d * (q[i + lane] - centres[1, c])
+        for i in range(whole, len(p)):
+            d = p[i] - centres[0, c]
             partial[0, 0] += d
-            partial[1, 0] += d * d
-        sums[b, c, 0] = partial[0].sum()
-        sums[b, c, 1] = partial[1].sum()
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _sum_products(grads, lines, centre, sums, start, stop):
-    """sums[b, c] = (sum of g, sum of g (x - centre)) for the lines start..stop of B * C."""
-    partial = np.empty((2, _LANES))
-    for item in range(start, stop):
-        b, c = item // lines.shape[1], item % lines.shape[1]
-        line, grad = lines[b, c], grads[b, c]
-        whole = len(line) - len(line) % _LANES
-        partial[:] = 0
-        for i in range(0, whole, _LANES):
-            for lane in range(_LANES):
-                g = np.float64(grad[i + lane])
-                partial[0, lane] += g
-                partial[1, lane] += g * (line[i + lane] - centre[c])
-        for i in range(whole, len(line)):
-            g = np.float64(grad[i])
-            partial[0, 0] += g
-            partial[1, 0] += g * (line[i] - centre[c])
+            partial[1, 0] += d * (q[i] - centres[1, c])
         sums[b, c, 0] = partial[0].sum()
         sums[b, c, 1] = partial[1].sum()
 

@@ -1,7 +1,4 @@
-"""Pooling and resizing images, row by row. Images of fewer than three dimensions get leading axes of length 1.
-
-Windows with stride 1 along the rows take slices of their own, which the compiler knows to be contiguous.
-"""
+"""Pooling and resizing images, row by row. Images of fewer than three dimensions get leading axes of length 1."""
 
 from __future__ import annotations
 
@@ -128,46 +125,49 @@ def _pooled_shape(shape, kernel, stride, padding):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fitting(tap, stride, padding, size, n_windows):
-    """(first window along an axis whose element `tap` lies inside the image, number of such windows, that element)."""
-    first = max(0, -((tap - padding) // stride))
-    last = min(n_windows, (size - 1 + padding - tap) // stride + 1)
-    return first, max(last - first, 0), first * stride + tap - padding
+def _span(window, axis, place, size):
+    """Range of the elements inside the image that the window at `place` covers along an axis."""
+    kernel, stride, padding = window
+    first = place * stride[axis] - padding[axis]
+    return max(first, 0), min(first + kernel[axis], size)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _max_pool(volumes, window, out, index, start, stop):
-    """Planes start..stop of out [n, Z', Y', X']."""
-    kernel, stride, padding = window
+    """Planes start..stop of out [n, Z', Y', X']: first over whole rows, then along x."""
     n_z, n_y, n_x = volumes.shape[1:]
+    highest, where = np.empty(n_x, volumes.dtype), np.empty(n_x, np.int32)
     for item in range(start, stop):
         v, z_out = item // out.shape[1], item % out.shape[1]
+        z_first, z_last = _span(window, 0, z_out, n_z)
         for y_out in range(out.shape[2]):
-            best, place = out[v, z_out, y_out], index[v, z_out, y_out]
-            z_in, y_in = z_out * stride[0] - padding[0], y_out * stride[1] - padding[1]
-            corner = (max(z_in, 0) * n_y + max(y_in, 0)) * n_x
-            for x in range(len(best)):
-                best[x] = -np.inf
-                place[x] = corner + max(x * stride[2] - padding[2], 0)  # should nothing exceed -infinity
-            for z in range(max(z_in, 0), min(z_in + kernel[0], n_z)):
-                for y in range(max(y_in, 0), min(y_in + kernel[1], n_y)):
-                    for dx in range(kernel[2]):
-                        first, n, x = _fitting(dx, stride[2], padding[2], n_x, len(best))
-                        where = np.int32((z * n_y + y) * n_x + x)
-                        b, p = best[first : first + n], place[first : first + n]
-                        if stride[2] == 1:
-                            _keep_largest(volumes[v, z, y, x : x + n], b, p, where, np.int32(1))
-                        else:
-                            _keep_largest(volumes[v, z, y, x :: stride[2]], b, p, where, np.int32(stride[2]))
+            y_first, y_last = _span(window, 1, y_out, n_y)
+            for x in range(n_x):
+                highest[x] = volumes[v, z_first, y_first, x]
+                where[x] = (z_first * n_y + y_first) * n_x + x
+            for z in range(z_first, z_last):
+                for y in range(y_first, y_last):
+                    row, begin = volumes[v, z, y], np.int32((z * n_y + y) * n_x)
+                    for x in range(n_x):
+                        new = (row[x] > highest[x]) | ((row[x] != row[x]) & (highest[x] == highest[x]))
+                        highest[x] = row[x] if new else highest[x]
+                        where[x] = begin + np.int32(x) if new else where[x]
+            for x_out in range(out.shape[3]):
+                x_first, x_last = _span(window, 2, x_out, n_x)
+                best = x_first
+                for x in range(x_first + 1, x_last):
+                    if _comes_before(highest[x], where[x], highest[best], where[best]):
+                        best = x
+                out[v, z_out, y_out, x_out] = highest[best]
+                index[v, z_out, y_out, x_out] = where[best]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _keep_largest(elements, best, place, where, step):
-    """Element i, at `where + i step`, replaces best[i] if it is larger or NaN."""
-    for i in range(len(best)):
-        new = (elements[i] > best[i]) | (elements[i] != elements[i])
-        best[i] = elements[i] if new else best[i]
-        place[i] = where + np.int32(i) * step if new else place[i]
+def _comes_before(value, place, other, other_place):
+    """Whether `value` is the maximum of both: NaN above all, of equal ones the first in C order."""
+    if value != value or other != other:
+        return value != value and (other == other or place < other_place)
+    return value > other or (value == other and place < other_place)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -179,51 +179,44 @@ def _scatter(grad, index, out, start, stop):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _avg_pool(volumes, window, share, out, start, stop):
-    """Planes start..stop of out [n, Z', Y', X']."""
-    kernel, stride, padding = window
+    """Planes start..stop of out [n, Z', Y', X']: first over whole rows, then along x."""
     n_z, n_y, n_x = volumes.shape[1:]
+    total = np.empty(n_x, volumes.dtype)
     for item in range(start, stop):
         v, z_out = item // out.shape[1], item % out.shape[1]
-        z_in = z_out * stride[0] - padding[0]
+        z_first, z_last = _span(window, 0, z_out, n_z)
         for y_out in range(out.shape[2]):
-            y_in = y_out * stride[1] - padding[1]
-            total = out[v, z_out, y_out]
-            for z in range(max(z_in, 0), min(z_in + kernel[0], n_z)):
-                for y in range(max(y_in, 0), min(y_in + kernel[1], n_y)):
-                    for dx in range(kernel[2]):
-                        first, n, x = _fitting(dx, stride[2], padding[2], n_x, len(total))
-                        if stride[2] == 1:
-                            _add(total[first : first + n], volumes[v, z, y, x : x + n], share)
-                        else:
-                            _add(total[first : first + n], volumes[v, z, y, x :: stride[2]], share)
+            y_first, y_last = _span(window, 1, y_out, n_y)
+            total[:] = 0
+            for z in range(z_first, z_last):
+                for y in range(y_first, y_last):
+                    for x in range(n_x):
+                        total[x] += volumes[v, z, y, x]
+            for x_out in range(out.shape[3]):
+                x_first, x_last = _span(window, 2, x_out, n_x)
+                for x in range(x_first, x_last):
+                    out[v, z_out, y_out, x_out] += share * total[x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _avg_pool_adjoint(grad, window, share, out, start, stop):
-    """Volumes start..stop of out [n, Z, Y, X]."""
-    kernel, stride, padding = window
+    """Volumes start..stop of out [n, Z, Y, X]: first along x, then whole rows."""
     n_z, n_y, n_x = out.shape[1:]
+    row = np.empty(n_x, out.dtype)
     for v in range(start, stop):
         for z_out in range(grad.shape[1]):
-            z_in = z_out * stride[0] - padding[0]
+            z_first, z_last = _span(window, 0, z_out, n_z)
             for y_out in range(grad.shape[2]):
-                y_in = y_out * stride[1] - padding[1]
-                g = grad[v, z_out, y_out]
-                for z in range(max(z_in, 0), min(z_in + kernel[0], n_z)):
-                    for y in range(max(y_in, 0), min(y_in + kernel[1], n_y)):
-                        for dx in range(kernel[2]):
-                            first, n, x = _fitting(dx, stride[2], padding[2], n_x, len(g))
-                            if stride[2] == 1:
-                                _add(out[v, z, y, x : x + n], g[first : first + n], share)
-                            else:
-                                _add(out[v, z, y, x : x + n * stride[2] : stride[2]], g[first : first + n], share)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add(total, elements, share):
-    """total += share * elements; there may be more elements than totals."""
-    for i in range(len(total)):
-        total[i] += share * elements[i]
+                y_first, y_last = _span(window, 1, y_out, n_y)
+                row[:] = 0
+                for x_out in range(grad.shape[3]):
+                    x_first, x_last = _span(window, 2, x_out, n_x)
+                    for x in range(x_first, x_last):
+                        row[x] += share * grad[v, z_out, y_out, x_out]
+                for z in range(z_first, z_last):
+                    for y in range(y_first, y_last):
+                        for x in range(n_x):
+                            out[v, z, y, x] += row[x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -27,14 +27,14 @@ def lncc(
     """
     grad_fixed = grad_moving = None
     if need_fixed:
-        value, grad_fixed = _correlate(moving, fixed, radius, squared, epsilon)
+        value, grad_fixed = _correlate(moving, fixed, radius, squared, epsilon, True)
     if need_moving or not need_fixed:
-        value, grad_moving = _correlate(fixed, moving, radius, squared, epsilon)
-    return value, grad_fixed, grad_moving if need_moving else None
+        value, grad_moving = _correlate(fixed, moving, radius, squared, epsilon, need_moving)
+    return value, grad_fixed, grad_moving
 
 
-def _correlate(other, image, radius, squared, epsilon):
-    """(mean correlation, its gradient to `image`).
+def _correlate(other, image, radius, squared, epsilon, need_grad):
+    """(mean correlation, its gradient to `image` or None).
 
     With p = d cc / d cov and q = d cc / d var_image of the window at w, and the sum over the windows that hold x,
     grad(x) = 1/n sum_w p(w) (F(x) - <F>(w)) + 2 q(w) (M(x) - <M>(w)).
@@ -46,10 +46,9 @@ def _correlate(other, image, radius, squared, epsilon):
     spread_b = _window_mean(b * b, radius) - mean_b**2
     var_a, var_b = np.maximum(spread_a, 0), np.maximum(spread_b, 0)
     if squared:
-        p = cov / (var_a * var_b + epsilon)
-        correlation = p * cov
-        q = np.where(spread_b > 0, -(p**2) * var_a, 0)
-        p = 2 * p
+        ratio = cov / (var_a * var_b + epsilon)
+        correlation = ratio * cov
+        p, q = 2 * ratio, np.where(spread_b > 0, -(ratio**2) * var_a, 0)
     else:
         p = 1 / np.sqrt((var_a + epsilon) * (var_b + epsilon))
         correlation = p * cov
@@ -57,6 +56,8 @@ def _correlate(other, image, radius, squared, epsilon):
         clamped = np.abs(correlation) > 1
         correlation = np.clip(correlation, -1, 1)
         p, q = np.where(clamped, 0, p), np.where(clamped, 0, q)
+    if not need_grad:
+        return correlation.mean(), None
     grad = a * _window_mean(p, radius) + 2 * b * _window_mean(q, radius)
     grad -= _window_mean(p * mean_a + 2 * q * mean_b, radius)
     return correlation.mean(), (grad / correlation.size).astype(image.dtype)
