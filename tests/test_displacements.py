@@ -342,6 +342,7 @@ NPZ = {
     "another shape": ({"a.npy": npy((3, *SHAPE), data=GOOD)}, "(3, 11, 10, 9)"),
     "half resolution": ({"a.npy": npy((3, 5, 5, 4), data=GOOD[:3600])}, "(3, 5, 5, 4)"),
     "a terabyte": ({"a.npy": npy((10**6, 10**6, 3), data=GOOD)}, "must have shape"),
+    "a shape of many digits": ({"a.npy": npy("(" + "1" * 200 + "x)", data=GOOD)}, "floating-point"),
     "cut short": ({"a.npy": npy((*SHAPE, 3), data=GOOD[:-1])}, "cut short"),
     "too long": ({"a.npy": npy((*SHAPE, 3), data=GOOD + bytes(2**20))}, "goes on after"),
     "code in the header": ({"a.npy": npy(0, header="__import__('os').abort()\n")}, "floating-point"),
