@@ -111,6 +111,7 @@ def _sound() -> list[Case]:
         Case("sound", plain, voxels=VOXELS),
         Case("sound, compressed", packed(plain), voxels=VOXELS),
         Case("two gzip members", packed(plain[:500]) + packed(plain[500:]), voxels=VOXELS),
+        Case("zeros behind the compressed file, as on tapes", packed(plain) + bytes(512), voxels=VOXELS),
         Case("big-endian", nifti(order=">"), voxels=VOXELS),
         Case("NIfTI-2", nifti(version=2), voxels=VOXELS),
         Case("NIfTI-2, big-endian", nifti(version=2, order=">"), voxels=VOXELS),

@@ -20,6 +20,7 @@ from pysnnmed.data import (
     displacement_to_world,
     read_displacement,
     warp_image,
+    warp_points,
     write_displacement,
     write_nifti,
 )
@@ -245,6 +246,26 @@ def test_axis_orientations_of_the_fixed_image_do_not_matter_to_itk(order, signs,
     np.testing.assert_allclose(np.array(transform.TransformPoint(centre)) - centre, [-1, -2, 3], atol=1e-5)
 
 
+@pytest.mark.parametrize("geometry", AFFINES)
+def test_simpleitk_moves_points_as_we_do(geometry, tmp_path, rng):
+    ours = displacement(rng, AFFINES[geometry])
+    write_displacement(tmp_path / "w.nii.gz", ours, "itk")
+    transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "w.nii.gz"), sitk.sitkVectorFloat64))
+    indices = rng.uniform(0.1, 0.9, (20, 3)) * (np.array(SHAPE) - 1)
+    points = indices @ ours.affine[:3, :3].T + ours.affine[:3, 3]
+    lps = np.array([-1, -1, 1])
+    expected = [np.array(transform.TransformPoint(point)) * lps for point in points * lps]
+    np.testing.assert_allclose(warp_points(points, ours), expected, atol=1e-4)
+
+
+def test_points_outside_the_fixed_image_are_refused(rng):
+    ours = displacement(rng, np.eye(4))
+    with pytest.raises(ImageError, match="1 of 2 points"):
+        warp_points([[0, 0, 0], [0, 0, 100]], ours)
+    with pytest.raises(ShapeError, match=r"\[N, 3\]"):
+        warp_points([0, 0, 0], ours)
+
+
 # Refusals
 
 
@@ -321,6 +342,7 @@ NPZ = {
     "another shape": ({"a.npy": npy((3, *SHAPE), data=GOOD)}, "(3, 11, 10, 9)"),
     "half resolution": ({"a.npy": npy((3, 5, 5, 4), data=GOOD[:3600])}, "(3, 5, 5, 4)"),
     "a terabyte": ({"a.npy": npy((10**6, 10**6, 3), data=GOOD)}, "must have shape"),
+    "a shape of many digits": ({"a.npy": npy("(" + "1" * 200 + "x)", data=GOOD)}, "floating-point"),
     "cut short": ({"a.npy": npy((*SHAPE, 3), data=GOOD[:-1])}, "cut short"),
     "too long": ({"a.npy": npy((*SHAPE, 3), data=GOOD + bytes(2**20))}, "goes on after"),
     "code in the header": ({"a.npy": npy(0, header="__import__('os').abort()\n")}, "floating-point"),

@@ -8,7 +8,7 @@ from .displacements import (
     write_displacement,
 )
 from .files import atomic_write, sweep_temporaries
-from .geometry import ModelGrid, reorient, warp_image
+from .geometry import ModelGrid, reorient, warp_image, warp_points
 from .images import Image, normalize_intensity
 from .nifti import read_nifti, write_nifti
 
@@ -25,6 +25,7 @@ __all__ = [
     "reorient",
     "sweep_temporaries",
     "warp_image",
+    "warp_points",
     "write_displacement",
     "write_nifti",
 ]

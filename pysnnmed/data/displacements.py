@@ -70,7 +70,7 @@ class Displacement:
             raise ShapeError(f"a displacement must have shape [3, I, J, K], not {world.shape}")
         if world.dtype.kind != "f":
             raise ShapeError(f"a displacement must hold floating-point numbers, not {world.dtype}")
-        check_finite(world)
+        check_finite(world, cure="a displacement must be known everywhere")
         object.__setattr__(self, "world", world)
         object.__setattr__(self, "affine", check_affine(self.affine, "affine of the displacement"))
         if self.moving_affine is not None:
@@ -180,7 +180,6 @@ def read_displacement(
         if format is not None and format != found and not {format, found} <= set(_ARRAY_FORMATS):
             raise ImageError(f"this looks like a displacement of the format {found!r}, not {format!r}")
         vectors = data.reshape(*header.shape[:3], 3, order="F")
-        check_finite(vectors)
         if found in _ARRAY_FORMATS:
             return _from_indices(vectors, _needed(fixed, path), moving_affine)
         if fixed is not None:

@@ -12,14 +12,17 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
-from ..errors import FileError
+import numpy as np
+
+from ..errors import FileError, ImageError
 
 if sys.platform != "win32":
     import fcntl
 
 _PREFIX, _SUFFIX = ".pysnnmed-", ".tmp"
+_BLOCK = 2**20
 
 
 def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -63,6 +66,20 @@ def sweep_temporaries(folder: str | os.PathLike[str]) -> int:
     return removed
 
 
+def fill_array(stream: IO[bytes], array: np.ndarray) -> None:
+    """Fill a contiguous array of bytes from a stream, block by block: memory is taken up only as far as the data go.
+
+    Raises `ImageError` where the stream ends too early.
+    """
+    done = 0
+    while done < array.size:
+        block = stream.read(min(_BLOCK, array.size - done))
+        if not block:
+            raise ImageError(f"the file is cut short: {done} of {array.size} bytes of values are there")
+        array[done : done + len(block)] = np.frombuffer(block, np.uint8)
+        done += len(block)
+
+
 def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
     """A new locked file in `folder`, with the permissions that the user's umask gives to any new file."""
     while True:
@@ -82,13 +99,12 @@ def _lock(stream: BinaryIO) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name durable. Windows has no such call and needs none."""
+    """Make the new name durable, where the system can: some network file systems and Windows cannot."""
     if sys.platform != "win32":
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
+        with contextlib.suppress(OSError):
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _explained(error: OSError, path: str | os.PathLike[str]) -> FileError:

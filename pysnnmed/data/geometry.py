@@ -189,6 +189,25 @@ def warp_image(
     return replace(moving, data=data, affine=affine, form_code=displacement.form_code)
 
 
+def warp_points(points: np.ndarray, displacement: Displacement) -> np.ndarray:
+    """Where points of the fixed image, [N, 3] in RAS mm, lie in the moving image: x + w(x), w linear between voxels.
+
+    Points go from fixed to moving, images from moving to fixed. Raises `ShapeError` for another shape and
+    `ImageError` for points outside the fixed image, where nothing is known.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ShapeError(f"points must have shape [N, 3], not {points.shape}")
+    indices = transformed(np.linalg.inv(displacement.affine), points.T)
+    outside = np.flatnonzero(~inside(indices, displacement.shape))
+    if outside.size:
+        raise ImageError(
+            f"{outside.size} of {len(points)} points lie outside the fixed image, first {points[outside[0]]}"
+        )
+    world = [sample(component, indices, "linear", fill=None) for component in displacement.world]
+    return points + np.stack(world, axis=1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Layout:
     """An image cut into voxels of a wanted spacing along its own axes, in the order closest to RAS."""

@@ -27,7 +27,6 @@ from .affines import (
 
 Form = Literal["agreed", "sform", "qform"]
 
-_FLOATS = "cal_max cal_min slice_duration toffset"
 NIFTI1 = np.dtype(
     [
         ("sizeof_hdr", "<i4"),
@@ -46,7 +45,10 @@ NIFTI1 = np.dtype(
         ("slice_end", "<i2"),
         ("slice_code", "u1"),
         ("xyzt_units", "u1"),
-        *((name, "<f4") for name in _FLOATS.split()),
+        ("cal_max", "<f4"),
+        ("cal_min", "<f4"),
+        ("slice_duration", "<f4"),
+        ("toffset", "<f4"),
         ("unused_2", "V8"),
         ("descrip", "S80"),
         ("aux_file", "S24"),
@@ -71,7 +73,10 @@ NIFTI2 = np.dtype(
         ("vox_offset", "<i8"),
         ("scl_slope", "<f8"),
         ("scl_inter", "<f8"),
-        *((name, "<f8") for name in _FLOATS.split()),
+        ("cal_max", "<f8"),
+        ("cal_min", "<f8"),
+        ("slice_duration", "<f8"),
+        ("toffset", "<f8"),
         ("slice_start", "<i8"),
         ("slice_end", "<i8"),
         ("descrip", "S80"),
@@ -90,23 +95,23 @@ NIFTI2 = np.dtype(
     ]
 )
 _MAGIC = {NIFTI1: b"n+1", NIFTI2: b"n+2\0\r\n\x1a\n"}
-EXTENSION_FLAG = 4  # bytes between header and voxels; zeros: no extension follows
+_EXTENSION_FLAG = 4  # bytes between header and voxels; zeros: no extension follows
 
-DATATYPES = {
+_DATATYPES = {
     code: np.dtype(name)
     for code, name in {
         2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"
     }.items()
 }  # fmt: skip
-_DATATYPE_CODES = {dtype: code for code, dtype in DATATYPES.items()}
+_DATATYPE_CODES = {dtype: code for code, dtype in _DATATYPES.items()}
 _REFUSED_DATATYPES = {1: "bits", 32: "complex numbers", 128: "RGB colours", 1536: "128-bit floats",
                       1792: "complex numbers", 2048: "complex numbers", 2304: "RGBA colours"}  # fmt: skip
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: unstated (read as mm), metre, mm, micrometre
 
-LARGEST_EXTENSION = 2**26  # bytes before the first voxel
-FORM_TOLERANCE = 0.2  # voxels at the corners; b, c, d in single precision leave up to 3e-4 rad near half turns
-WRITTEN_FORM_TOLERANCE = 0.01  # voxels; where the qform is worse (sheared axes), only the sform is written
-SPACING_TOLERANCE = 0.01  # relative
+_LARGEST_EXTENSION = 2**24  # bytes before the first voxel
+_FORM_TOLERANCE = 0.2  # voxels at the corners; b, c, d in single precision leave up to 3e-4 rad near half turns
+_WRITTEN_FORM_TOLERANCE = 0.01  # voxels; where the qform is worse (sheared axes), only the sform is written
+_SPACING_TOLERANCE = 0.01  # relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,10 +204,10 @@ def _shape(fields: np.void) -> tuple[int, ...]:
 
 def _datatype(fields: np.void) -> np.dtype:
     code, bits = int(fields["datatype"]), int(fields["bitpix"])
-    if code not in DATATYPES:
+    if code not in _DATATYPES:
         held = _REFUSED_DATATYPES.get(code, "an unknown type")
         raise ImageError(f"voxels must be real numbers; datatype {code} is {held}; save one plain channel instead")
-    dtype = DATATYPES[code]
+    dtype = _DATATYPES[code]
     if bits != 8 * dtype.itemsize:
         raise ImageError(f"bitpix must be {8 * dtype.itemsize} for datatype {code} ({dtype}), not {bits}")
     return dtype
@@ -217,11 +222,10 @@ def _scaling(fields: np.void) -> tuple[float, float]:
 
 
 def _offset(fields: np.void, layout: np.dtype) -> int:
-    offset, smallest = float(fields["vox_offset"]), layout.itemsize + EXTENSION_FLAG
-    if not (smallest <= offset <= smallest + LARGEST_EXTENSION and offset.is_integer()):
-        raise ImageError(
-            f"vox_offset, the byte of the first voxel, must be a whole number from {smallest}, not {offset:g}"
-        )
+    offset, first = float(fields["vox_offset"]), layout.itemsize + _EXTENSION_FLAG
+    last = first + _LARGEST_EXTENSION
+    if not (first <= offset <= last and offset.is_integer()):
+        raise ImageError(f"vox_offset, the byte of the first voxel, must be whole, {first} to {last}, not {offset:g}")
     return int(offset)
 
 
@@ -264,12 +268,12 @@ def _world(fields: np.void, shape: tuple[int, ...], form: Form, assume_ras: bool
 
 
 def _check_agreement(found: dict[str, np.ndarray], sizes: np.ndarray, shape: tuple[int, ...]) -> None:
-    if len(found) == 2 and not largest_shift(found["sform"], found["qform"], shape) <= FORM_TOLERANCE:
+    if len(found) == 2 and not largest_shift(found["sform"], found["qform"], shape) <= _FORM_TOLERANCE:
         raise ImageError(
             f"sform and qform place the image differently: sform {found['sform'][:3].round(4).tolist()}, "
             f"qform {found['qform'][:3].round(4).tolist()}; choose one with form='sform' or form='qform'"
         )
-    if "sform" in found and not np.allclose(spacing_of(found["sform"]), sizes, rtol=SPACING_TOLERANCE, atol=0):
+    if "sform" in found and not np.allclose(spacing_of(found["sform"]), sizes, rtol=_SPACING_TOLERANCE, atol=0):
         raise ImageError(
             f"the sform has voxels of {_times(spacing_of(found['sform']))} mm, pixdim says {_times(sizes)} mm; "
             "if the sform is right, read it with form='sform'"
@@ -309,7 +313,7 @@ def pack_header(
     fields["sizeof_hdr"], fields["magic"] = NIFTI1.itemsize, _MAGIC[NIFTI1]
     fields["dim"] = [len(shape), *shape, *[1] * (7 - len(shape))]
     fields["datatype"], fields["bitpix"] = _DATATYPE_CODES[dtype], 8 * dtype.itemsize
-    fields["vox_offset"], fields["scl_slope"] = NIFTI1.itemsize + EXTENSION_FLAG, 1
+    fields["vox_offset"], fields["scl_slope"] = NIFTI1.itemsize + _EXTENSION_FLAG, 1
     fields["xyzt_units"] = 2
     fields["intent_code"], fields["intent_name"] = intent_code, intent_name.encode("latin-1")
     fields["descrip"] = description.encode("latin-1", "replace")[:79]
@@ -321,8 +325,8 @@ def pack_header(
     fields["quatern"] = quaternion_from_rotation(directions * [1, 1, qfac])
     fields["qoffset"] = affine[:3, 3]
     same = largest_shift(affine, _qform(fields, list(sizes), qfac), shape[:3])
-    fields["qform_code"] = form_code if same <= WRITTEN_FORM_TOLERANCE else 0
-    return fields.tobytes() + bytes(EXTENSION_FLAG)
+    fields["qform_code"] = form_code if same <= _WRITTEN_FORM_TOLERANCE else 0
+    return fields.tobytes() + bytes(_EXTENSION_FLAG)
 
 
 def _text(raw: bytes) -> str:

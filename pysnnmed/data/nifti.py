@@ -21,14 +21,13 @@ import numpy as np
 
 from ..errors import ImageError, ParameterError
 from .affines import check_affine
-from .files import atomic_write
+from .files import atomic_write, fill_array
 from .header import Form, Header, layout_of, pack_header, parse_header
 from .images import Image
 
 MAX_VOXELS = 2**28  # 645 voxels along each axis
 _LARGEST = float(np.finfo(np.float32).max)
 _GZIP_MAGIC, _DEFLATE_RATIO = b"\x1f\x8b", 1032  # deflate cannot compress further than 1032 to 1 (zlib manual)
-_BLOCK = 2**20
 _INTEGERS = [np.dtype(name) for name in ("u1", "i2", "u2", "i4", "u4")]  # those that every NIfTI tool reads
 
 
@@ -56,7 +55,7 @@ def read_nifti(
     with naming(path):
         header, data = read_array(path, max_values=max_voxels, assume_ras=assume_ras, form=form)
         if not allow_nonfinite:
-            check_finite(data)
+            check_finite(data, cure="repair the image, or read it with allow_nonfinite=True")
         data = data.reshape(_three_axes(header.shape), order="F")
     return Image(data, header.affine, os.fspath(path), header.form_code, header.description)
 
@@ -79,21 +78,18 @@ def read_array(
         _check_size(header, size, compressed)
         _skip(stream, header.offset)
         data = np.empty(header.values * header.dtype.itemsize, np.uint8)
-        _fill(stream, data)
+        fill_array(stream, data)
         if stream.read(1):  # also takes gzip to the checksum behind the last byte
             raise ImageError(f"the file goes on after the {header.end} bytes that the header describes")
         values = _native(data.view(header.dtype)).reshape(header.shape, order="F")
         return header, _scaled(values, header)
 
 
-def check_finite(data: np.ndarray) -> None:
+def check_finite(data: np.ndarray, cure: str) -> None:
     """Refuse NaN, infinite values and values beyond single precision, in which the networks compute."""
     if data.dtype.kind == "f" and not (data.min() >= -_LARGEST and data.max() <= _LARGEST):  # NaN fails both
         bad = int(np.count_nonzero(~(np.abs(data) <= _LARGEST)))
-        raise ImageError(
-            f"{bad} of {data.size} voxels are NaN, infinite or beyond {_LARGEST:.2g}; "
-            "repair the image, or read it with allow_nonfinite=True"
-        )
+        raise ImageError(f"{bad} of {data.size} values are NaN, infinite or beyond {_LARGEST:.2g}; {cure}")
 
 
 def write_nifti(path: str | os.PathLike[str], image: Image | np.ndarray, *, like: Image | None = None) -> None:
@@ -217,22 +213,8 @@ def _check_size(header: Header, size: int, compressed: bool) -> None:
 def _skip(stream: BinaryIO, offset: int) -> None:
     """Go forward to the first voxel, over extensions."""
     missing = offset - stream.tell()
-    while missing > 0:
-        block = stream.read(min(missing, _BLOCK))
-        if not block:
-            raise ImageError(f"the file ends before the first voxel, which should be at byte {offset}")
-        missing -= len(block)
-
-
-def _fill(stream: BinaryIO, data: np.ndarray) -> None:
-    """Fill the bytes of `data` block by block: memory is taken up only as far as the file really goes."""
-    done = 0
-    while done < data.size:
-        block = stream.read(min(_BLOCK, data.size - done))
-        if not block:
-            raise ImageError(f"the file is cut short: {done} of {data.size} bytes of voxels are there")
-        data[done : done + len(block)] = np.frombuffer(block, np.uint8)
-        done += len(block)
+    if len(stream.read(missing)) < missing:
+        raise ImageError(f"the file ends before the first voxel, which should be at byte {offset}")
 
 
 def _native(values: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from ..errors import ImageError
+from .files import fill_array
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
     rb"\{'descr': '(?P<type>[<>]f[248])', 'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>(?:[0-9]{1,18},? ?){0,9})\),? ?\}\s*"
+    rb"'shape': \((?P<shape>(?:[0-9]{1,18}, ?){0,8}(?:[0-9]{1,18})?)\),? ?\}\s*"
 )  # what numpy.save writes
 
 
@@ -55,14 +56,7 @@ def _read_array(stream: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
     if found != shape:
         raise ImageError(f"the array must have shape {shape}, one vector per voxel of the fixed image, not {found}")
     array = np.empty(shape, dtype, order="F" if fortran_order else "C")
-    content = array.reshape(-1, order="A").view(np.uint8)
-    done = 0
-    while done < content.size:
-        block = stream.read(min(2**20, content.size - done))
-        if not block:
-            raise ImageError(f"the array is cut short: {done} of {content.size} bytes are there")
-        content[done : done + len(block)] = np.frombuffer(block, np.uint8)
-        done += len(block)
+    fill_array(stream, array.reshape(-1, order="A").view(np.uint8))
     if stream.read(1):  # also takes zipfile to the checksum behind the last byte
         raise ImageError("the file goes on after the array that its header describes")
     return array.astype(dtype.newbyteorder("="), copy=False)

@@ -54,7 +54,7 @@ def _trilinear(data: np.ndarray, points: np.ndarray) -> np.ndarray:
 
     def along(axis: int, offset: int) -> np.ndarray:
         if axis == 3:
-            return flat[base + offset]
+            return flat.take(base + offset)
         return along(axis + 1, offset) * (1 - f[axis]) + along(axis + 1, offset + steps[axis]) * f[axis]
 
     return along(0, 0)
