@@ -36,7 +36,6 @@ from ..warp import scaling_and_squaring
 Observer: TypeAlias = Callable[[str, Tensor], None]
 
 IMAGES = "images"  # name of the input in the table of layers
-NORM_MOMENTUM = 0.02  # batches hold one pair, so the running statistics must average over many of them
 FIELD = "field"  # name under which observers get the head's output: velocity or displacement on the head's grid
 
 
@@ -257,7 +256,7 @@ class Teacher(_RegistrationNetwork):
 
     def _unit(self, layer: Layer, in_channels: int, rng: np.random.Generator) -> Module:
         conv = _convolution(layer, in_channels, self.config.ndim, rng)
-        return AnalogUnit(conv, BatchNorm(layer.out_channels, momentum=NORM_MOMENTUM))
+        return AnalogUnit(conv, BatchNorm(layer.out_channels))
 
     def forward(self, fixed: Tensor, moving: Tensor, observe: Observer | None = None) -> Tensor:
         activations = {IMAGES: self._images(fixed, moving)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..tensor import Axis, Function, Operand, Tensor
+from ..tensor import Function, Operand, Tensor
 from .elementwise import div, mul, sub
 
 

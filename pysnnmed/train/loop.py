@@ -34,14 +34,12 @@ class Schedule:
     learning_rate      factor -> the optimiser's rate at step k is learning_rate * shape(k)
     shape              step -> factor in [0, 1]
     clip               largest gradient norm
-    freeze_norms_at    step from which batch norms keep their running statistics, as they will at inference
     """
 
     steps: int
     learning_rate: float
     shape: Callable[[int], float]
     clip: float = 1.0
-    freeze_norms_at: int | None = None
     log_every: int = 10
     checkpoint_every: int = 100
     evaluate_every: int = 0
@@ -99,7 +97,7 @@ def _gradient_step(
     loss_terms: Callable[[np.random.Generator], Terms],
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    model.train(schedule.freeze_norms_at is None or step < schedule.freeze_norms_at)
+    model.train()
     terms = loss_terms(rng)
     first, *others = terms.values()
     loss = first

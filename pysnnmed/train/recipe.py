@@ -49,14 +49,13 @@ class LossRecipe:
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One stage of training with Adam, linear warm-up and cosine decay; `freeze_norms_at` as in `loop.Schedule`."""
+    """One stage of training with Adam, linear warm-up and cosine decay."""
 
     steps: int = 1000
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-6
     warm_up: int = 100
     clip: float = 1.0
-    freeze_norms_at: int = 0
     checkpoint_every: int = 250
     evaluate_every: int = 500
 

@@ -113,7 +113,6 @@ def _run_stage(
         learning_rate=stage.learning_rate,
         shape=warm_up_cosine(stage.warm_up, stage.steps, stage.final_learning_rate / stage.learning_rate),
         clip=stage.clip,
-        freeze_norms_at=stage.freeze_norms_at or None,
         checkpoint_every=stage.checkpoint_every,
         evaluate_every=stage.evaluate_every,
     )
