@@ -48,10 +48,8 @@ def test_applying_the_written_warp_gives_the_moved_image(files, tmp_path, capsys
     status, out, _ = run(capsys, *registered(files, "--moved", moved, "--warp", warp, "--warp-format", form))
     assert status == 0
     assert "projected" in out
-    fixed = ("--fixed", files / "fixed.nii.gz")
-    status, _, err = run(
-        capsys, "apply", "--moving", files / "moving.nii.gz", "--warp", warp, "--warp-format", form, *fixed, "--moved", again
-    )
+    options = ("--warp", warp, "--warp-format", form, "--fixed", files / "fixed.nii.gz", "--moved", again)
+    status, _, err = run(capsys, "apply", "--moving", files / "moving.nii.gz", *options)
     assert status == 0, err
     a, b = read_nifti(moved), read_nifti(again)
     np.testing.assert_allclose(a.data, b.data, atol=2e-4)

@@ -41,6 +41,7 @@ def test_setup_lists_every_package():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
-    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "pysnnmed").rglob("__init__.py")}
-    found |= {".".join(("pysnnmed", *p.parent.relative_to(ROOT).parts)) for p in (ROOT / "backends").rglob("__init__.py")}
+    ours = {p.parent.relative_to(ROOT).parts for p in (ROOT / "pysnnmed").rglob("__init__.py")}
+    theirs = {("pysnnmed", *p.parent.relative_to(ROOT).parts) for p in (ROOT / "backends").rglob("__init__.py")}
+    found = {".".join(parts) for parts in ours | theirs}
     assert listed == found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..operators import Axis
 from ..tensor import Function, Operand, Tensor
 from .elementwise import div, mul, sub
 
