@@ -60,7 +60,7 @@ def compose(u: Tensor, v: Tensor) -> Tensor:
 def scaling_and_squaring(velocity: Tensor, steps: int = 7) -> Tensor:
     """The displacement [B, n, *S] reached after unit time along a stationary velocity field of that shape, in voxels.
 
-    u_0 = velocity / 2^steps and u_(k+1) = compose(u_k, u_k), which doubles the time (Arsigny et al. 2006, section 3).
+    u_0 = velocity / 2^steps and u_(k+1) = compose(u_k, u_k), which doubles the time (Arsigny et al. 2006).
     The result is invertible as long as the first step is, so for velocities that vary slowly from voxel to voxel.
     """
     _require_fit("scaling_and_squaring", velocity, velocity)
@@ -73,7 +73,7 @@ def scaling_and_squaring(velocity: Tensor, steps: int = 7) -> Tensor:
 def inverse(displacement: np.ndarray, iterations: int = 50, tolerance: float = 1e-3) -> np.ndarray:
     """The displacement v [B, n, *S] that undoes u: x + v(x) + u(x + v(x)) = x. Not differentiable.
 
-    Fixed-point iteration v <- -u(x + v) from v = 0 (Chen et al. 2008, equation 7), until no component changes by more
+    Fixed-point iteration v <- -u(x + v) from v = 0 (Chen et al. 2008), until no component changes by more
     than `tolerance` voxels or `iterations` are spent. It converges where u changes by less than one voxel from voxel
     to voxel; a folded u has no inverse, and where x + v leaves the grid u is taken from its border.
     """

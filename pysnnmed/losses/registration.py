@@ -24,7 +24,7 @@ def lncc(fixed: Tensor, moved: Tensor, window: int = 9, squared: bool = True, ep
         signed:   cov / (sqrt(var_F + epsilon) sqrt(var_M + epsilon))        in [-1, 1]
 
     epsilon is in units of the window means: 1e-5 suits intensities in [0, 1] and damps windows of low contrast.
-    VoxelMorph (Balakrishnan et al. 2019, equation 5) has the squared form with window sums and 1e-5, which is
+    VoxelMorph (Balakrishnan et al. 2019) has the squared form with window sums and 1e-5, which is
     epsilon = 1e-5 / n^2 here for a window of n voxels. SpikeReg's signed form is squared=False, epsilon=1e-8.
     """
     _require_alike("lncc", fixed, moved)
@@ -60,7 +60,7 @@ def diffusion(displacement: Tensor, differences: Literal["forward", "central"] =
 
 
 def bending_energy(displacement: Tensor) -> Tensor:
-    """Sum over pairs of spatial axes i, j of the mean of (d_i d_j u)^2 -> scalar (Rueckert et al. 1999, equation 3).
+    """Sum over pairs of spatial axes i, j of the mean of (d_i d_j u)^2 -> scalar (Rueckert et al. 1999).
 
     displacement u [B, n, *S]. Pure derivatives u(x - 1) - 2 u(x) + u(x + 1), mixed ones by central differences along
     both axes and counted twice; means over batch, components and the voxels where the difference exists. Zero for
