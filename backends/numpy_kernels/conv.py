@@ -1,7 +1,7 @@
 """Dense convolution over 1 to 3 spatial axes and its two adjoints, as matrix products of shifted slices.
 
 In the layout of `..shifted_rows`, what a tap reads for a block of output positions is one slice, so the sum over the
-channels is a matrix product of the weights of that tap with the slice. The blocks are short enough to stay in the cache.
+channels is a matrix product of the weights of that tap with the slice. Blocks are short enough to stay in the cache.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def conv_backward_weight(
     n_in, n_taps = x.shape[1] // groups, math.prod(kernel_shape)
     grad = np.zeros((groups, n_taps * n_in, positions.shape[2]), x.dtype)
     for b, group, channels in _parts(flat, groups):
-        for block in _blocks(reading):
+        for block in _blocks(reading, n_in):
             g_block = np.ascontiguousarray(positions[b, group, :, block].T)
             for taps in _bundles(n_taps, n_in):
                 rows = slice(taps.start * n_in, taps.stop * n_in)
@@ -107,7 +107,7 @@ def _sum_taps(flat: np.ndarray, weights: np.ndarray, reading: Reading, out: np.n
     matrices = [weights[..., taps].swapaxes(2, 3).reshape(groups, n_out, -1) for taps in bundles]
     sums = np.empty((n_out, _positions(reading)), flat.dtype)
     for b, group, channels in _parts(flat, groups):
-        for block in _blocks(reading):
+        for block in _blocks(reading, n_in):
             total = np.zeros((n_out, block.stop - block.start), flat.dtype)
             for matrix, taps in zip(matrices, bundles, strict=True):
                 total += matrix[group] @ _shifted(channels, offsets[taps], block)
@@ -166,7 +166,7 @@ def _parts(flat: np.ndarray, groups: int) -> Iterator[tuple[int, int, np.ndarray
             yield b, group, part
 
 
-def _blocks(reading: Reading) -> Iterator[slice]:
+def _blocks(reading: Reading, channels: int) -> Iterator[slice]:
     """Slices that cover the output positions."""
-    n = _positions(reading)
-    return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
+    n, length = _positions(reading), max(512, BLOCK // channels)
+    return (slice(start, min(start + length, n)) for start in range(0, n, length))
