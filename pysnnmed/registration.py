@@ -44,7 +44,7 @@ class Registration:
     start          the same before registration: zero, or the shift that lays the centres on each other
     folding        fraction of voxels of the model grid where the mapping folds (Jacobian determinant <= 0)
     operations     exact counts of the spiking network on this pair, and of the analog network with the same layers
-    spikes         {layer: spikes [T, 1, C, *S']} of this pair
+    spikes         {layer: spikes [T, 1, C, *S'] uint8} of this pair
     model          the card of the network; backend and threads it ran on; seconds the network took
     """
 
@@ -142,14 +142,18 @@ def register(
 def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Run the network on two volumes [*S] in [0, 1], on the active backend.
 
-    -> (displacement [ndim, *S] in voxels, {layer: spikes [T, 1, C, *S']})
+    -> (displacement [ndim, *S] in voxels, {layer: spikes [T, 1, C, *S'] uint8})
     """
-    seen: dict[str, Tensor] = {}
+    spikes: dict[str, np.ndarray] = {}
+
+    def keep(name: str, x: Tensor) -> None:
+        if name != FIELD:
+            spikes[name] = x.data.astype(np.uint8)
+
+    images = (Tensor(np.asarray(image, np.float32)[None, None]) for image in (fixed, moving))
     with no_grad():
-        images = (Tensor(np.asarray(image, np.float32)[None, None]) for image in (fixed, moving))
-        displacement = network(*images, observe=seen.__setitem__)
-    del seen[FIELD]
-    return displacement.data[0], {name: spikes.data for name, spikes in seen.items()}
+        displacement = network(*images, observe=keep)
+    return displacement.data[0], spikes
 
 
 def energy_facts(report: Report, table: str = "fp32") -> dict[str, Any]:
