@@ -3,20 +3,24 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pysnnmed import ops
+from pysnnmed.deploy.pretrained import load_model
 from pysnnmed.errors import ParameterError, WeightsError
-from pysnnmed.models.spikereg import SpikeRegConfig
+from pysnnmed.models.spikereg import SpikeRegConfig, preset
 from pysnnmed.nn import Linear
 from pysnnmed.optim import Adam
 from pysnnmed.tensor import Tensor
+from pysnnmed.train import registration
 from pysnnmed.train.loop import Schedule, fit, load_checkpoint, save_checkpoint
+from pysnnmed.train.pairs import load_pairs
 from pysnnmed.train.progress import Log, ProgressBar, read_log
 from pysnnmed.train.recipe import RECIPES, Recipe, load_recipe
-from pysnnmed.train.registration import content_box
+from pysnnmed.train.registration import content_box, train
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.05, shape=lambda step: 1 / (1 + step), log_every=2, checkpoint_every=4)
 
@@ -160,3 +164,82 @@ def test_the_content_box_is_tight():
     assert content_box(image) == (slice(None),) * 3
     image[2, 3, 4] = image[3, 3, 1] = 1
     assert content_box(image) == (slice(2, 4), slice(3, 4), slice(1, 5))
+
+
+# --- the whole run, on generated pairs
+
+
+SMALL = """
+seed = 1
+[network]
+encoder = [3, 4]
+decoder = [3]
+steps = 2
+[data]
+grid = [16, 16, 16]
+test_grid = [16, 16, 16]
+generated_fraction = 1.0
+generated_pairs = 3
+held_out_pairs = 2
+[teacher]
+steps = 4
+warm_up = 1
+checkpoint_every = 1
+[conversion]
+examples = 2
+[finetune]
+steps = 3
+warm_up = 1
+checkpoint_every = 1
+"""
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_from_generated_pairs_writes_networks_and_resumes_exactly(tmp_path, monkeypatch):
+    (tmp_path / "small.toml").write_text(SMALL)
+    recipe = load_recipe(tmp_path / "small.toml")
+    lines = []
+    whole = train(recipe, None, tmp_path / "whole", report=lines.append)
+    assert any("held-out" in line for line in lines)
+    _, card = load_model(whole)
+    assert (card.network, card.config) == ("SpikeReg", recipe.network)
+    assert set(card.facts["held_out"]) == {"before", "dice", "folding", "rate"}
+
+    for stop in (2, 6):  # once in the teacher's stage, once in the fine-tuning
+        steps = 0
+        real = registration.registration_terms
+
+        def dying(*arguments, stop=stop, real=real):
+            nonlocal steps
+            steps += 1
+            if steps > stop:
+                raise Killed
+            return real(*arguments)
+
+        monkeypatch.setattr(registration, "registration_terms", dying)
+        with pytest.raises(Killed):
+            train(recipe, None, tmp_path / f"killed{stop}")
+        monkeypatch.undo()
+        again = train(recipe, None, tmp_path / f"killed{stop}")
+        assert again.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_folder_belongs_to_one_recipe(tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    recipe = load_recipe(tmp_path / "small.toml")
+    registration._check_run_folder(recipe, tmp_path / "run")
+    registration._check_run_folder(recipe, tmp_path / "run")
+    with pytest.raises(ParameterError, match="another recipe"):
+        registration._check_run_folder(replace(recipe, seed=2), tmp_path / "run")
+
+
+def test_real_volumes_need_a_folder():
+    with pytest.raises(ParameterError, match="--data"):
+        load_pairs(load_recipe("hippocampus"), None)
+
+
+def test_presets_can_be_named_in_a_recipe():
+    assert load_recipe("shapes").network == preset("tiny", integration_steps=5)

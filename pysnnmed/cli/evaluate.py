@@ -12,7 +12,7 @@ from ..deploy.pretrained import load_model
 from ..metrics.statistics import compare_paired
 from ..registration import DEFAULT_MODEL
 from ..train.evaluation import evaluate_pairs, means
-from ..train.pairs import crossed_pairs, labels_of, read_subjects
+from ..train.pairs import held_out_pairs, labels_of
 from ..train.recipe import load_recipe
 from .common import add_running_arguments, running, say
 
@@ -22,14 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FILE", help="default: %(default)s")
     parser.add_argument("--against", metavar="NAME|FILE", help="another model to compare with")
     parser.add_argument("--recipe", default="hippocampus", help="whose held-out subjects are the pairs")
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/*.nii.gz and labels/*.nii.gz")
+    parser.add_argument("--data", type=Path, help="folder with images/*.nii.gz and labels/*.nii.gz")
     parser.add_argument("--json", action="store_true", help="print every score of every pair as JSON")
     add_running_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    settings = load_recipe(arguments.recipe).data
-    pairs = crossed_pairs(read_subjects(arguments.data, settings, settings.test_grid, settings.test))
+    pairs = held_out_pairs(load_recipe(arguments.recipe), arguments.data)
     names = [name for name in (arguments.model, arguments.against) if name]
     networks = [load_model(name)[0] for name in names]
     with running(arguments):

@@ -11,7 +11,7 @@ from .. import viz
 from ..data.displacements import displacement_to_voxels
 from ..data.files import atomic_write
 from ..data.geometry import warp_image
-from ..data.images import Image
+from ..data.images import Image, normalize_intensity
 from ..registration import Registration
 
 
@@ -51,10 +51,11 @@ def save_preview(
 ) -> None:
     """Draw one page about a registration: before, after, the deformation, the spikes, the projected energy."""
     start = result.start
+    before = warp_image(moving, start)
     figure = viz.registration_figure(
-        fixed.data,
-        warp_image(moving, start).data,
-        result.moved.data,
+        normalize_intensity(fixed.data),
+        normalize_intensity(before.data),
+        normalize_intensity(result.moved.data),
         displacement_to_voxels(result.displacement.world - start.world, start.affine),
         fixed_labels=None if fixed_labels is None else fixed_labels.data,
         moving_labels=None if moving_labels is None else warp_image(moving_labels, start, interpolation="nearest").data,

@@ -15,7 +15,7 @@ from .common import add_running_arguments, running, say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", choices=["register"], help="what the network learns")
     parser.add_argument("--recipe", default="hippocampus", help="TOML file, or the name of one that is included")
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/*.nii.gz and labels/*.nii.gz")
+    parser.add_argument("--data", type=Path, help="folder with images/*.nii.gz and labels/*.nii.gz")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, logs and weights")
     parser.add_argument("--seed", type=int, help="replaces the recipe's seed")
     add_running_arguments(parser)

@@ -12,8 +12,8 @@ from ..data.generate import generate_pair
 from ..data.geometry import ModelGrid
 from ..data.images import normalize_intensity
 from ..data.nifti import read_nifti
-from ..errors import ImageError
-from .recipe import DataRecipe
+from ..errors import ImageError, ParameterError
+from .recipe import DataRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,28 @@ class PairSampler:
             return self.generated[int(rng.integers(len(self.generated)))]
         i, j = rng.choice(len(self.subjects), size=2, replace=False)
         return Pair(self.subjects[i], self.subjects[j])
+
+
+HELD_OUT_SEED = 1_000_000  # added to the seed of the training pairs
+
+
+def load_pairs(recipe: Recipe, folder: Path | None) -> PairSampler:
+    """The training pairs of a recipe. Real subjects come from `folder`, which purely generated pairs do not need."""
+    data = recipe.data
+    generated = generated_pairs(data.generated_pairs, data.grid, recipe.seed)
+    subjects = [] if data.generated_fraction >= 1 else read_subjects(_needed(folder), data, data.grid, data.train)
+    return PairSampler(subjects, generated, data.generated_fraction)
+
+
+def held_out_pairs(recipe: Recipe, folder: Path | None) -> list[Pair]:
+    """The pairs that a recipe keeps for evaluation."""
+    data = recipe.data
+    if data.generated_fraction >= 1:
+        return generated_pairs(data.held_out_pairs, data.test_grid, recipe.seed + HELD_OUT_SEED)
+    return crossed_pairs(read_subjects(_needed(folder), data, data.test_grid, data.test))
+
+
+def _needed(folder: Path | None) -> Path:
+    if folder is None:
+        raise ParameterError("this recipe uses real volumes: give their folder with --data")
+    return folder

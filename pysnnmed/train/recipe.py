@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParameterError
-from ..models.spikereg import SpikeRegConfig
+from ..models.spikereg import SpikeRegConfig, preset
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Real volumes and generated pairs.
+    """Real volumes and generated pairs. With generated_fraction = 1 there are no real ones.
 
-    train, test           [start, stop) of the subjects sorted by name
+    train, test           [start, stop) of the subjects sorted by name; the test subjects are held out
     grid                  voxels of the training grid at `spacing` mm; volumes are centred in it
     test_grid             voxels of the grid for evaluation
     align                 how `register` is to lay two images on each other: "world" or "centre" (see data.geometry)
     generated_fraction    share of training steps that see a generated pair
     generated_pairs       how many such pairs are drawn before training
+    held_out_pairs        how many generated pairs are held out where there are no real ones
     """
 
     train: tuple[int, int] = (0, 160)
@@ -34,6 +35,7 @@ class DataRecipe:
     align: str = "world"
     generated_fraction: float = 0.25
     generated_pairs: int = 200
+    held_out_pairs: int = 10
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ def _build(kind: type, table: Mapping[str, Any], where: str) -> Any:
     known = {f.name: f for f in fields(kind)}
     values = {}
     for key, value in table.items():
+        if key == "preset" and kind is SpikeRegConfig:
+            values[key] = value
+            continue
         if key not in known:
             raise ParameterError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
         section = _SECTIONS.get(key) if kind is Recipe else None
@@ -118,6 +123,8 @@ def _build(kind: type, table: Mapping[str, Any], where: str) -> Any:
             if default is not None and not isinstance(value, _accepted(default)):
                 raise ParameterError(f"{where}: {key} must be {type(default).__name__}, not {value!r}")
         values[key] = value
+    if kind is SpikeRegConfig and "preset" in table:
+        return preset(values.pop("preset"), **values)
     return kind(**values)
 
 

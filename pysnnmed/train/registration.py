@@ -25,7 +25,7 @@ from ..tensor import Tensor
 from ..warp import warp
 from .evaluation import batch, evaluate_pairs, means
 from .loop import Schedule, fit
-from .pairs import Pair, PairSampler, crossed_pairs, generated_pairs, labels_of, read_subjects
+from .pairs import Pair, PairSampler, held_out_pairs, labels_of, load_pairs
 from .recipe import LossRecipe, Recipe, StageRecipe
 
 
@@ -58,20 +58,16 @@ def registration_terms(network: Teacher | SpikeReg, pair: Pair, loss: LossRecipe
     return terms
 
 
-def train(recipe: Recipe, data: Path, out: Path, *, report: Callable[[str], None] = lambda line: None) -> Path:
+def train(recipe: Recipe, data: Path | None, out: Path, *, report: Callable[[str], None] = lambda line: None) -> Path:
     """Run the whole recipe on the volumes in `data`, writing to `out`. -> path of the spiking network's weights
+
+    `data` may be None for a recipe that uses generated pairs alone.
 
     Runs on the kernels of the active backend. A killed run goes on where its last checkpoint was written; a stage that
     is done is not repeated. `report` gets one line per milestone.
     """
-    settings = recipe.data
     _check_run_folder(recipe, out)
-    sampler = PairSampler(
-        read_subjects(data, settings, settings.grid, settings.train),
-        generated_pairs(settings.generated_pairs, settings.grid, recipe.seed),
-        settings.generated_fraction,
-    )
-    held_out = crossed_pairs(read_subjects(data, settings, settings.test_grid, settings.test))
+    sampler, held_out = load_pairs(recipe, data), held_out_pairs(recipe, data)
     labels = labels_of(held_out)
     report(
         f"{len(sampler.subjects)} subjects, {len(sampler.generated)} generated pairs, {len(held_out)} held-out pairs"
@@ -89,7 +85,7 @@ def train(recipe: Recipe, data: Path, out: Path, *, report: Callable[[str], None
         )
     report(f"converted, before fine-tuning: {means(evaluate_pairs(spiking, held_out, labels))}")
     _run_stage("spiking", spiking, recipe.finetune, recipe.loss, sampler, held_out, labels, out, recipe.seed + 2)
-    facts = {"recipe": recipe.name, "spacing": settings.spacing, "align": settings.align}
+    facts = {"recipe": recipe.name, "spacing": recipe.data.spacing, "align": recipe.data.align}
     for name, network in (("teacher", teacher), ("spiking", spiking)):
         scores = means(evaluate_pairs(network, held_out, labels))
         report(f"{name} on the held-out pairs: {scores}")
