@@ -1,21 +1,35 @@
 """A block of SIMD vectors as one Numba value, so that the sums of a convolution stay in registers.
 
 A Tile holds rows x vectors vectors of `lanes` floats. To LLVM it is an array of vectors, and a local variable of that
-type becomes registers: the loop around `multiply_add` then touches memory only for its operands. LLVM turns vectors wider than
-the machine's into several registers, so the same source runs on AVX-512, AVX2, SSE and NEON.
+type becomes registers: a loop around `multiply_add` touches memory only for its operands. The sizes below fill the
+registers of the machine; LLVM compiles the same source for any of them.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-ROWS, VECTORS = 8, 3  # 24 sums, 3 vectors of operands and a broadcast fill 28 of the 32 registers of AVX-512
-DOT_ROWS, DOT_VECTORS = 4, 6
-TILE_SUMS = 32
-LANES = {types.float32: 16, types.float64: 8}  # one AVX-512 register
+
+def _registers() -> tuple[int, int]:
+    """Bytes of a vector register of the processor that Numba compiles for, and the number of these registers."""
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    if "+avx512f" in features:
+        return 64, 32
+    if "+avx2" in features:
+        return 32, 16
+    return 16, 32 if "+neon" in features else 16
+
+
+VECTOR_BYTES, REGISTERS = _registers()
+LANES = {types.float32: VECTOR_BYTES // 4, types.float64: VECTOR_BYTES // 8}
+# The sums and `vectors` + 1 operands fill the registers; each vector that is read serves several multiplications.
+ROWS, VECTORS = (8, 3) if REGISTERS == 32 else (4, 3)  # of a tile of outputs and positions
+DOT_ROWS, DOT_VECTORS = (4, 6) if REGISTERS == 32 else (4, 3)  # of a tile of dot products
+TILE_SUMS = -(-DOT_ROWS * DOT_VECTORS // 16) * 16  # elements that `add_lanes` needs
 _FLOAT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _INDEX = ir.IntType(64)
 
