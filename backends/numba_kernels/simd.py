@@ -78,10 +78,11 @@ def _broadcast(builder, tile: Tile, scalar):
     )
 
 
-def _fma(builder, tile: Tile, a, b, c):
+def _multiply_add(builder, tile: Tile, a, b, c):
+    """a * b + c, rounded once where the processor can."""
     kind = f"v{tile.lanes}f{tile.element.bitwidth}"
     function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(tile.vector, [tile.vector] * 3), f"llvm.fma.{kind}"
+        builder.module, ir.FunctionType(tile.vector, [tile.vector] * 3), f"llvm.fmuladd.{kind}"
     )
     return builder.call(function, [a, b, c])
 
@@ -103,9 +104,10 @@ def broadcast_rows(typing_context, array, index):
     tile = Tile(array.dtype, ROWS, VECTORS)
 
     def generate(context, builder, signature, args):
+        array, index = args
         total = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for r in range(tile.rows):
-            x = _broadcast(builder, tile, _load_scalar(context, builder, signature.args[0], *args, r))
+            x = _broadcast(builder, tile, _load_scalar(context, builder, signature.args[0], array, index, r))
             for v in range(tile.vectors):
                 total = builder.insert_value(total, x, r * tile.vectors + v)
         return total
@@ -127,7 +129,9 @@ def multiply_add(typing_context, tile, source, position, weights, index):
             w = _broadcast(builder, tile, _load_scalar(context, builder, weights_type, ws, index, r))
             for v in range(tile.vectors):
                 at = r * tile.vectors + v
-                total = builder.insert_value(total, _fma(builder, tile, w, x[v], builder.extract_value(total, at)), at)
+                total = builder.insert_value(
+                    total, _multiply_add(builder, tile, w, x[v], builder.extract_value(total, at)), at
+                )
         return total
 
     return tile(tile, source, types.intp, weights, types.intp), generate
@@ -149,7 +153,9 @@ def multiply_add_rows(typing_context, tile, left, position, pitch, right, base, 
             x = _load_vector(context, builder, tile, a_type, a, row)
             for v in range(tile.vectors):
                 at = r * tile.vectors + v
-                total = builder.insert_value(total, _fma(builder, tile, x, y[v], builder.extract_value(total, at)), at)
+                total = builder.insert_value(
+                    total, _multiply_add(builder, tile, x, y[v], builder.extract_value(total, at)), at
+                )
         return total
 
     index = types.intp
