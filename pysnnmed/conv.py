@@ -7,7 +7,7 @@ the other two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ def conv(
     Raises ShapeError where shapes do not fit together, ParameterError for a stride, padding, dilation or number of
     groups out of range and for mixed precisions.
 
-    >>> conv(Tensor([[[1.0, 2.0, 4.0, 8.0]]]), Tensor([[[-1.0, 1.0]]]), stride=1).data
-    array([[[1., 2., 4.]]])
+    >>> conv(Tensor([[[1.0, 2.0, 4.0, 8.0]]]), Tensor([[[-1.0, 1.0]]]), stride=2).data
+    array([[[1., 4.]]])
     """
     options = _options("conv", x, weight, stride, padding, dilation, groups)
     n_out = weight.shape[0]
@@ -162,7 +162,7 @@ def _options(
 
 def _per_axis(name: str, parameter: str, value: int | Sequence[int], ndim: int, at_least: int) -> Sizes:
     """One integer per spatial axis."""
-    values = (value,) * ndim if np.ndim(value) == 0 else tuple(value)
+    values = tuple(value) if isinstance(value, Iterable) else (value,) * ndim
     if len(values) != ndim:
         raise ParameterError(f"{name}: {parameter} must be one number or {ndim}, one per spatial axis, not {value}")
     if any(int(v) != v or v < at_least for v in values):

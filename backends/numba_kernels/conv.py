@@ -1,14 +1,16 @@
 """Dense convolution and its two adjoints, with the sums of a tile held in vector registers.
 
-The work is cut into strips of output rows. For each strip the part of the input that its taps read is copied to a
-panel that fits the second-level cache, in the layout of `..shifted_rows`; then tiles of outputs and positions (see
-`.simd`) pass over all channels and taps. The gradient of the input is the same loop nest with other weights.
+The outputs are cut into strips of rows. For each strip, what its taps read is copied to a panel that fits the
+second-level cache, in the layout of `..shifted_rows`; then tiles of outputs and positions (see `.simd`) pass over all
+channels and taps of it. The gradient of the input is the same loop nest with other weights; the gradient of the weight
+is a second one, whose tiles are pairs of an output and a tap and whose loop runs over positions.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -34,9 +36,9 @@ from .simd import (
 
 __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
 
-PANEL = 2**18  # elements of the panel of a strip: 1 MiB in float32
+PANEL = 2**18  # elements of a panel: 1 MiB in float32
 STRIP = 1536  # output positions of a strip, if the panel allows
-PARTS = 8  # pieces into which the positions are split for the weight gradient, whatever the number of threads
+PARTS = 8  # pieces in which the weight gradient sums over positions, whatever the number of threads
 
 
 def conv_forward(
@@ -50,9 +52,9 @@ def conv_forward(
 ) -> np.ndarray:
     """See numpy_kernels.conv_forward."""
     reading = forward_reading(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    out = np.empty((len(x), len(weight), *reading.count), x.dtype)
     w = weight.reshape(groups, len(weight) // groups, -1)
     start = np.zeros(w.shape[:2], x.dtype) if bias is None else bias.reshape(w.shape[:2])
+    out = np.empty((len(x), len(weight), *reading.count), x.dtype)
     _sum_taps(x, w, start, reading, out, (0, 0, 0), (1, 1, 1))
     return out.reshape(*out.shape[:2], *reading.count[-weight.ndim + 2 :])
 
@@ -88,16 +90,15 @@ def conv_backward_weight(
     """See numpy_kernels.conv_backward_weight."""
     reading = forward_reading(x.shape[2:], kernel_shape, stride, padding, dilation)
     n_in, n_out, n_taps = x.shape[1] // groups, g.shape[1] // groups, math.prod(kernel_shape)
-    strips = _Strips.of(reading, n_in)
     x, g = (np.ascontiguousarray(as_volumes(a)) for a in (x, g))
+    strips = _strips(reading, n_in)
     offsets = np.pad(strips.offsets, (0, DOT_VECTORS), mode="edge")
-    n_units = len(x) * len(strips.places)
-    parts = min(PARTS, n_units)
+    parts = min(PARTS, len(x) * len(strips.places))
     blocks = (-(-n_out // DOT_ROWS), -(-n_in * n_taps // DOT_VECTORS))
     sums = np.zeros((parts, groups, *blocks, TILE_SUMS), x.dtype)
 
     def body(start: int, stop: int) -> None:
-        _sum_positions(x, reading.origin, reading.step, g, strips.places, strips.extent, offsets, sums, start, stop)
+        _sum_positions(x, g, strips, offsets, sums, start, stop)
 
     for_ranges(body, parts)
     tiles = sums.sum(axis=0)[..., : DOT_ROWS * DOT_VECTORS].reshape(groups, *blocks, DOT_ROWS, DOT_VECTORS)
@@ -105,67 +106,16 @@ def conv_backward_weight(
     return matrices[:, :n_out, : n_in * n_taps].reshape(groups * n_out, n_in, *kernel_shape)
 
 
-@dataclass(frozen=True)
-class _Strips:
-    """How the outputs of a reading are cut into pieces whose inputs fit the cache."""
-
-    places: np.ndarray  # [strips, 4]: first plane, first row, planes, rows
-    extent: Sizes  # of the panel that holds the inputs of the largest strip
-    offsets: np.ndarray  # [channels * taps] in this panel
-
-    @classmethod
-    def of(cls, reading: Reading, channels: int) -> _Strips:
-        n_planes, n_rows, _ = reading.count
-        _, plane, row = reading.pitch
-        reach_planes, reach_rows, _ = reading.reach
-        panel_rows = PANEL // (row * channels * len(reading.origin))
-        planes = min(STRIP // (plane * row), panel_rows // plane - reach_planes)
-        if planes > 1 or n_rows * row < STRIP:
-            planes, rows = min(max(planes, 1), n_planes), n_rows
-        else:
-            planes, rows = 1, min(STRIP // row, panel_rows // (1 + reach_planes) - reach_rows)
-            rows = min(max(rows, 1), n_rows)
-        places = np.array([(z, y, dz, dy) for z, dz in _cuts(n_planes, planes) for y, dy in _cuts(n_rows, rows)])
-        extent = reading.extent(*places[:, 2:].max(axis=0).tolist())
-        size = len(reading.origin) * math.prod(extent)
-        offsets = np.add.outer(size * np.arange(channels), reading.offsets(extent)).ravel()
-        return cls(places, extent, offsets)
-
-
-def _cuts(n: int, longest: int) -> list[tuple[int, int]]:
-    """(start, length) of the fewest nearly equal pieces of range(n) that are not longer than that."""
-    pieces = -(-n // longest)
-    bounds = [n * i // pieces for i in range(pieces + 1)]
-    return [(a, b - a) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-
-
 def _sum_taps(
     a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Reading, out: np.ndarray, first: Sizes, step: Sizes
 ) -> None:
-    """Write to out[:, :, first::step] start [groups, O/groups] plus the sums that weights [groups, O/groups, C/groups * taps] make of
-    a [B, C, *S]."""
-    if not math.prod(out.shape):
-        return
-    strips = _Strips.of(reading, a.shape[1] // len(weights))
+    """Write to out[:, :, first::step] start [groups, O/groups] plus the sums that weights [groups, O/groups,
+    C/groups * taps] make of a [B, C, *S]."""
+    strips = _strips(reading, a.shape[1] // len(weights))
     a, w, start = np.ascontiguousarray(as_volumes(a)), _tiled(weights), _tiled(start[..., None])
 
     def body(begin: int, end: int) -> None:
-        _write_sums(
-            a,
-            reading.origin,
-            reading.step,
-            w,
-            start,
-            strips.places,
-            strips.extent,
-            strips.offsets,
-            out,
-            reading.count,
-            first,
-            step,
-            begin,
-            end,
-        )
+        _write_sums(a, strips, w, start, out, first, step, begin, end)
 
     for_ranges(body, len(a) * len(strips.places))
 
@@ -179,6 +129,126 @@ def _tiled(weights: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(groups, blocks, ROWS, n_sums).swapaxes(2, 3)).reshape(groups, blocks, -1)
 
 
+class _Strips(NamedTuple):
+    """How the outputs of a reading are cut into pieces whose inputs fit the cache."""
+
+    places: np.ndarray  # [strips, 4]: first plane, first row, planes, rows
+    columns: int  # outputs in a row
+    origin: np.ndarray  # [phases, 3] and
+    step: Sizes  # of the reading
+    extent: Sizes  # planes, rows and columns that the panel of the largest strip holds of each phase
+    offsets: np.ndarray  # [channels * taps] in this panel
+    longest: int  # positions of the largest strip
+
+
+def _strips(reading: Reading, channels: int) -> _Strips:
+    """Whole planes if several fit STRIP and PANEL, else parts of one."""
+    n_planes, n_rows, columns = reading.count
+    reach_planes, reach_rows, _ = reading.reach
+    _, plane, row = reading.pitch
+    panel_rows = PANEL // (row * channels * len(reading.origin))
+    planes = min(STRIP // (plane * row), panel_rows // plane - reach_planes)
+    if planes > 1:
+        rows = n_rows
+    else:
+        planes, rows = 1, max(1, min(STRIP // row, panel_rows // (1 + reach_planes) - reach_rows))
+    places = np.array([(z, y, dz, dy) for z, dz in _cuts(n_planes, planes) for y, dy in _cuts(n_rows, rows)])
+    planes, rows = places[:, 2:].max(axis=0).tolist()
+    extent = reading.extent(planes, rows)
+    volumes = len(reading.origin) * math.prod(extent) * np.arange(channels)
+    offsets = np.add.outer(volumes, reading.offsets(extent)).ravel()
+    longest = ((planes - 1) * extent[1] + rows) * extent[2]
+    return _Strips(places, columns, reading.origin, reading.step, extent, offsets, longest)
+
+
+def _cuts(n: int, longest: int) -> list[tuple[int, int]]:
+    """(start, length) of the fewest nearly equal pieces of range(n) that are not longer than that."""
+    pieces = -(-n // longest)
+    bounds = [n * i // pieces for i in range(pieces + 1)]
+    return [(a, b - a) for a, b in itertools.pairwise(bounds)]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _write_sums(a, strips, weights, start, out, first, step, task, stop):
+    """out[b, o, first + step * i] = start[o] + sum over j of weights[o, j] * panel[offsets[j] + position of i]."""
+    groups, blocks, _ = weights.shape
+    n_in, n_out = a.shape[1] // groups, out.shape[1] // groups
+    source, line = a.ravel(), out.ravel()
+    width = VECTORS * lanes(a)
+    sums_pitch = strips.longest + width
+    sums = _aligned_zeros(ROWS * sums_pitch, a)
+    pitch, panel = _panel(strips, n_in, width, a)
+    for t in range(task, stop):
+        b, strip = divmod(t, len(strips.places))
+        z0, y0, planes, rows = strips.places[strip]
+        positions = ((planes - 1) * strips.extent[1] + rows) * strips.extent[2]
+        for group in range(groups):
+            channel = (b * groups + group) * n_in
+            _pack(source, a.shape, channel, n_in, strips.origin, strips.step, strips.extent, z0, y0, pitch, panel)
+            for block in range(blocks):
+                for position in range(0, positions, width):
+                    tile = broadcast_rows(start[group, block], 0)
+                    for j in range(len(strips.offsets)):
+                        at = position + strips.offsets[j]
+                        tile = multiply_add(tile, panel, at, weights[group, block], j * ROWS)
+                    store(tile, sums, position, sums_pitch)
+                for r in range(min(ROWS, n_out - block * ROWS)):
+                    o = group * n_out + block * ROWS + r
+                    for z in range(planes):
+                        for y in range(rows):
+                            at = r * sums_pitch + (z * strips.extent[1] + y) * strips.extent[2]
+                            to = (b * out.shape[1] + o) * out.shape[2] + first[0] + (z0 + z) * step[0]
+                            to = (to * out.shape[3] + first[1] + (y0 + y) * step[1]) * out.shape[4] + first[2]
+                            if step[2] == 1:
+                                copy(line, to, sums, at, strips.columns)
+                            else:
+                                for x in range(strips.columns):
+                                    line[to + x * step[2]] = sums[at + x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_positions(x, g, strips, offsets, sums, part, stop):
+    """sums[part, group, tile of o and j] = sum over the positions q of a part of g[o, q] * panel[offsets[j] + q]."""
+    parts, groups, o_blocks, j_blocks, _ = sums.shape
+    n_in, n_out = x.shape[1] // groups, g.shape[1] // groups
+    source, g_source = x.ravel(), g.ravel()
+    n = lanes(x)
+    pitch, panel = _panel(strips, n_in, n, x)
+    g_pitch = (strips.places[:, 2].max() * strips.extent[1] * strips.extent[2] // n + 1) * n
+    g_panel = _aligned_zeros(o_blocks * DOT_ROWS * g_pitch, g)
+    g_origin = np.zeros((1, 3), np.int64)
+    n_units = len(x) * len(strips.places)
+    for p in range(part, stop):
+        for unit in range(n_units * p // parts, n_units * (p + 1) // parts):
+            b, strip = divmod(unit, len(strips.places))
+            z0, y0, planes, rows = strips.places[strip]
+            positions = ((planes - 1) * strips.extent[1] + rows) * strips.extent[2]
+            for group in range(groups):
+                channel = (b * groups + group) * n_in
+                _pack(source, x.shape, channel, n_in, strips.origin, strips.step, strips.extent, z0, y0, pitch, panel)
+                g_extent = (planes, strips.extent[1] if planes > 1 else rows, strips.extent[2])
+                channel = (b * groups + group) * n_out
+                _pack(g_source, g.shape, channel, n_out, g_origin, (1, 1, 1), g_extent, z0, y0, g_pitch, g_panel)
+                totals = sums[p, group].ravel()
+                for block in range(o_blocks):
+                    g_rows = block * DOT_ROWS * g_pitch
+                    for j in range(j_blocks):
+                        tile = zeros(x)
+                        for q in range(0, positions, n):
+                            tile = multiply_add_rows(
+                                tile, g_panel, g_rows + q, g_pitch, panel, q, offsets, j * DOT_VECTORS
+                            )
+                        add_lanes(tile, totals, (block * j_blocks + j) * TILE_SUMS)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _panel(strips, channels, overshoot, like):
+    """Elements of a channel in the panel, and a panel for so many channels that may be read past the last position."""
+    pitch = len(strips.origin) * strips.extent[0] * strips.extent[1] * strips.extent[2]
+    length = max(channels * pitch, strips.offsets.max() + strips.longest + overshoot)
+    return pitch, _aligned_zeros(length, like)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _aligned_zeros(n, like):
     """n zeros of the type of the array `like`, from a multiple of 64 bytes on."""
@@ -188,11 +258,12 @@ def _aligned_zeros(n, like):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _pack(a, first, channels, size, origin, step, z0, y0, planes, rows, extent, pitch, panel):
-    """Lay out `channels` volumes of this size, which begin at a[first], from plane z0 and row y0 on.
+def _pack(source, shape, channel, channels, origin, step, extent, z0, y0, pitch, panel):
+    """Copy what a strip that begins at plane z0 and row y0 reads of so many channels, laid out phase by phase.
 
-    So many planes and rows of every phase, zeros up to the extent and to the pitch of a channel."""
-    n_planes, n_rows, n_columns = size
+    `source` is an array of this shape [B, C, D, H, W], flat; elements outside of it are zeros in the panel.
+    """
+    _, _, n_planes, n_rows, n_columns = shape
     for c in range(channels):
         at = c * pitch
         for phase in range(len(origin)):
@@ -203,126 +274,18 @@ def _pack(a, first, channels, size, origin, step, z0, y0, planes, rows, extent, 
                 z = oz + (z0 + i) * step[0]
                 for j in range(extent[1]):
                     y = oy + (y0 + j) * step[1]
-                    if i < planes and j < rows and 0 <= z < n_planes and 0 <= y < n_rows:
-                        source = first + ((c * n_planes + z) * n_rows + y) * n_columns + ox
+                    if 0 <= z < n_planes and 0 <= y < n_rows:
+                        row = (((channel + c) * n_planes + z) * n_rows + y) * n_columns + ox
                         for k in range(begin):
                             panel[at + k] = 0
                         if step[2] == 1:
-                            copy(panel, at + begin, a, source + begin, end - begin)
+                            copy(panel, at + begin, source, row + begin, end - begin)
                         else:
                             for k in range(begin, end):
-                                panel[at + k] = a[source + k * step[2]]
+                                panel[at + k] = source[row + k * step[2]]
                         for k in range(end, extent[2]):
                             panel[at + k] = 0
                     else:
                         clear(panel, at, extent[2])
                     at += extent[2]
         clear(panel, at, (c + 1) * pitch - at)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _write_sums(a, origin, a_step, weights, start, places, extent, offsets, out, count, first, step, begin, end):
-    """out[b, o, first + step * i] = start[o] + sum over c, k of weights[o, c, k] * a[b, c, what tap k reads for i]."""
-    groups, blocks, _ = weights.shape
-    n_in, n_out = a.shape[1] // groups, out.shape[1] // groups
-    size = a.shape[2:]
-    flat, line = a.ravel(), out.ravel()
-    width = VECTORS * lanes(a)
-    longest = ((places[:, 2].max() - 1) * extent[1] + places[:, 3].max()) * extent[2] + width
-    sums = _aligned_zeros(ROWS * longest, a)
-    pitch = len(origin) * extent[0] * extent[1] * extent[2]
-    panel = _aligned_zeros(max(n_in * pitch, offsets.max() + longest), a)
-    for task in range(begin, end):
-        b, strip = divmod(task, len(places))
-        z0, y0, planes, rows = places[strip]
-        positions = ((planes - 1) * extent[1] + rows) * extent[2]
-        for group in range(groups):
-            source = (b * groups + group) * n_in * size[0] * size[1] * size[2]
-            _pack(flat, source, n_in, size, origin, a_step, z0, y0, extent[0], extent[1], extent, pitch, panel)
-            for block in range(blocks):
-                for position in range(0, positions, width):
-                    tile = broadcast_rows(start[group, block], 0)
-                    for j in range(len(offsets)):
-                        tile = multiply_add(tile, panel, position + offsets[j], weights[group, block], j * ROWS)
-                    store(tile, sums, position, longest)
-                for r in range(min(ROWS, n_out - block * ROWS)):
-                    o = group * n_out + block * ROWS + r
-                    for z in range(planes):
-                        for y in range(rows):
-                            at = r * longest + (z * extent[1] + y) * extent[2]
-                            to = ((b * out.shape[1] + o) * out.shape[2] + first[0] + (z0 + z) * step[0]) * out.shape[3]
-                            to = (to + first[1] + (y0 + y) * step[1]) * out.shape[4] + first[2]
-                            if step[2] == 1:
-                                copy(line, to, sums, at, count[2])
-                            else:
-                                for x in range(count[2]):
-                                    line[to + x * step[2]] = sums[at + x]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _sum_positions(x, origin, step, g, places, extent, offsets, grad, part, last):
-    """grad[part, group, o, j] = sum over the positions of a part of g[b, o] * what tap and channel j read of x."""
-    parts, groups, o_blocks, j_blocks, _ = grad.shape
-    n_rows = o_blocks * DOT_ROWS
-    n_in, n_out = x.shape[1] // groups, g.shape[1] // groups
-    n = lanes(x)
-    pitch = len(origin) * extent[0] * extent[1] * extent[2]
-    longest = ((places[:, 2].max() - 1) * extent[1] + places[:, 3].max()) * extent[2] + n
-    g_extent = (places[:, 2].max(), extent[1], extent[2])
-    g_pitch = (g_extent[0] * g_extent[1] * g_extent[2] + n + 15) // 16 * 16
-    panel = _aligned_zeros(max(n_in * pitch, offsets.max() + longest), x)
-    g_panel = _aligned_zeros(n_rows * g_pitch, x)
-    n_units = len(x) * len(places)
-    one = np.zeros((1, 3), np.int64)
-    for p in range(part, last):
-        for unit in range(n_units * p // parts, n_units * (p + 1) // parts):
-            b, strip = divmod(unit, len(places))
-            z0, y0, planes, rows = places[strip]
-            positions = ((planes - 1) * extent[1] + rows) * extent[2]
-            for group in range(groups):
-                _pack(
-                    x.ravel(),
-                    (b * groups + group) * n_in * x.shape[2] * x.shape[3] * x.shape[4],
-                    n_in,
-                    x.shape[2:],
-                    origin,
-                    step,
-                    z0,
-                    y0,
-                    extent[0],
-                    extent[1],
-                    extent,
-                    pitch,
-                    panel,
-                )
-                _pack(
-                    g.ravel(),
-                    (b * groups + group) * n_out * g.shape[2] * g.shape[3] * g.shape[4],
-                    n_out,
-                    g.shape[2:],
-                    one,
-                    (1, 1, 1),
-                    z0,
-                    y0,
-                    planes,
-                    rows,
-                    g_extent,
-                    g_pitch,
-                    g_panel,
-                )
-                totals = grad[p, group].ravel()
-                for block in range(o_blocks):
-                    for j in range(j_blocks):
-                        tile = zeros(x)
-                        for q in range(0, positions, n):
-                            tile = multiply_add_rows(
-                                tile,
-                                g_panel,
-                                block * DOT_ROWS * g_pitch + q,
-                                g_pitch,
-                                panel,
-                                q,
-                                offsets,
-                                j * DOT_VECTORS,
-                            )
-                        add_lanes(tile, totals, (block * j_blocks + j) * TILE_SUMS)

@@ -1,21 +1,35 @@
 """A block of SIMD vectors as one Numba value, so that the sums of a convolution stay in registers.
 
 A Tile holds rows x vectors vectors of `lanes` floats. To LLVM it is an array of vectors, and a local variable of that
-type becomes registers: the loop around `multiply_add` then touches memory only for its operands. LLVM turns vectors wider than
-the machine's into several registers, so the same source runs on AVX-512, AVX2, SSE and NEON.
+type becomes registers: a loop around `multiply_add` touches memory only for its operands. The sizes below fill the
+registers of the machine; LLVM compiles the same source for any of them.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-ROWS, VECTORS = 8, 3  # 24 sums, 3 vectors of operands and a broadcast fill 28 of the 32 registers of AVX-512
-DOT_ROWS, DOT_VECTORS = 4, 6
-TILE_SUMS = 32
-LANES = {types.float32: 16, types.float64: 8}  # one AVX-512 register
+
+def _registers() -> tuple[int, int]:
+    """Bytes of a vector register of the processor that Numba compiles for, and the number of these registers."""
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    if "+avx512f" in features:
+        return 64, 32
+    if "+avx2" in features:
+        return 32, 16
+    return 16, 32 if "+neon" in features else 16
+
+
+VECTOR_BYTES, REGISTERS = _registers()
+LANES = {types.float32: VECTOR_BYTES // 4, types.float64: VECTOR_BYTES // 8}
+# The sums and `vectors` + 1 operands fill the registers; each vector that is read serves several multiplications.
+ROWS, VECTORS = (8, 3) if REGISTERS == 32 else (4, 3)  # of a tile of outputs and positions
+DOT_ROWS, DOT_VECTORS = (4, 6) if REGISTERS == 32 else (4, 3)  # of a tile of dot products
+TILE_SUMS = -(-DOT_ROWS * DOT_VECTORS // 16) * 16  # elements that `add_lanes` needs
 _FLOAT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _INDEX = ir.IntType(64)
 
@@ -64,10 +78,11 @@ def _broadcast(builder, tile: Tile, scalar):
     )
 
 
-def _fma(builder, tile: Tile, a, b, c):
+def _multiply_add(builder, tile: Tile, a, b, c):
+    """a * b + c, rounded once where the processor can."""
     kind = f"v{tile.lanes}f{tile.element.bitwidth}"
     function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(tile.vector, [tile.vector] * 3), f"llvm.fma.{kind}"
+        builder.module, ir.FunctionType(tile.vector, [tile.vector] * 3), f"llvm.fmuladd.{kind}"
     )
     return builder.call(function, [a, b, c])
 
@@ -89,9 +104,10 @@ def broadcast_rows(typing_context, array, index):
     tile = Tile(array.dtype, ROWS, VECTORS)
 
     def generate(context, builder, signature, args):
+        array, index = args
         total = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for r in range(tile.rows):
-            x = _broadcast(builder, tile, _load_scalar(context, builder, signature.args[0], *args, r))
+            x = _broadcast(builder, tile, _load_scalar(context, builder, signature.args[0], array, index, r))
             for v in range(tile.vectors):
                 total = builder.insert_value(total, x, r * tile.vectors + v)
         return total
@@ -113,7 +129,9 @@ def multiply_add(typing_context, tile, source, position, weights, index):
             w = _broadcast(builder, tile, _load_scalar(context, builder, weights_type, ws, index, r))
             for v in range(tile.vectors):
                 at = r * tile.vectors + v
-                total = builder.insert_value(total, _fma(builder, tile, w, x[v], builder.extract_value(total, at)), at)
+                total = builder.insert_value(
+                    total, _multiply_add(builder, tile, w, x[v], builder.extract_value(total, at)), at
+                )
         return total
 
     return tile(tile, source, types.intp, weights, types.intp), generate
@@ -135,7 +153,9 @@ def multiply_add_rows(typing_context, tile, left, position, pitch, right, base, 
             x = _load_vector(context, builder, tile, a_type, a, row)
             for v in range(tile.vectors):
                 at = r * tile.vectors + v
-                total = builder.insert_value(total, _fma(builder, tile, x, y[v], builder.extract_value(total, at)), at)
+                total = builder.insert_value(
+                    total, _multiply_add(builder, tile, x, y[v], builder.extract_value(total, at)), at
+                )
         return total
 
     index = types.intp
