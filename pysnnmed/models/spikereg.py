@@ -295,8 +295,8 @@ class SpikeReg(_RegistrationNetwork):
     """The spiking network. fixed, moving [B, 1, *S] in [0, 1] -> displacement [B, ndim, *S] in voxels.
 
     The images are injected as constant current for T = config.steps steps. Neurons start at half a threshold and are
-    reset by subtraction (see `convert` for why). `observe(name, spikes [T, B, C, *S'])` is
-    called after every layer, and for FIELD after the head.
+    reset by subtraction (see `convert` for why). `observe(name, spikes [T, B, C, *S'])` is called after every layer,
+    and for FIELD after the head.
     """
 
     def _unit(self, layer: Layer, in_channels: int, rng: np.random.Generator) -> Module:
