@@ -20,6 +20,7 @@ from ..data.files import atomic_write
 from ..data.generate import generate_pair
 from ..data.images import Image
 from ..data.nifti import write_nifti
+from ..errors import require
 from ..metrics.overlap import mean_dice
 from ..registration import DEFAULT_MODEL, register
 from .common import add_running_arguments, say
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    require("matplotlib", extra="plot", purpose="drawing the figure")  # before the work, not after it
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     pair = generate_pair(SHAPE, np.random.default_rng(arguments.seed))

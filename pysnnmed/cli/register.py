@@ -9,7 +9,7 @@ from typing import get_args
 
 from ..data.displacements import DisplacementFormat, write_displacement
 from ..data.nifti import read_nifti, write_nifti
-from ..errors import ParameterError
+from ..errors import ParameterError, require
 from ..registration import DEFAULT_MODEL, register
 from .common import add_running_arguments, say
 from .report import as_text, save_preview, write_energy
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if (arguments.moving_labels is None) != (arguments.moved_labels is None):
         raise ParameterError("--moving-labels and --moved-labels go together: give both or neither")
+    if arguments.preview:
+        require("matplotlib", extra="plot", purpose="drawing the preview")  # before the work, not after it
     moving, fixed = read_nifti(arguments.moving), read_nifti(arguments.fixed)
     result = register(
         moving,
