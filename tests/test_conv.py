@@ -1,5 +1,6 @@
 """Convolution against its definition, its adjoints against it, and transposed convolution against zero insertion."""
 
+import importlib
 import itertools
 
 import numpy as np
@@ -78,6 +79,29 @@ def test_volume_of_many_strips_is_right(backend, dtype, rng):
         dw = kernels.run("conv_backward_weight", out[None] % 5, x, (3, 3, 3), (1,) * 3, (1,) * 3, (1,) * 3, 1)
     np.testing.assert_array_equal(out, np.einsum("czyxijk,ocijk->ozyx", windows, weight, optimize=True))
     np.testing.assert_array_equal(dw, np.einsum("czyxijk,ozyx->ocijk", windows, out % 5, optimize=True))
+
+
+PIECES = {"numpy": {"BLOCK": 1, "SHORTEST": 17}, "numba": {"STRIP": 60, "PANEL": 900, "PARTS": 3}}
+
+
+@backends
+@given(geometry=geometries(), seed=st.integers(0, 2**32 - 1))
+def test_cutting_the_work_into_small_pieces_changes_nothing(backend, geometry, seed):
+    x_shape, weight_shape, out_shape, *options = geometry
+    rng = np.random.default_rng(seed)
+    x, weight, g = (whole_numbers(rng, *shape) for shape in (x_shape, weight_shape, out_shape))
+    module = importlib.import_module(f"pysnnmed.backends.{backend}_kernels.conv")
+    calls = [
+        (module.conv_forward, (x, weight, None, *options)),
+        (module.conv_backward_input, (g, weight, x_shape, *options)),
+        (module.conv_backward_weight, (g, x, weight_shape[2:], *options)),
+    ]
+    whole = [kernel(*args) for kernel, args in calls]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in PIECES[backend].items():
+            patch.setattr(module, name, size)
+        for (kernel, args), want in zip(calls, whole, strict=True):
+            np.testing.assert_array_equal(kernel(*args), want)
 
 
 @backends

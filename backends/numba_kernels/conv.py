@@ -134,7 +134,7 @@ class _Strips(NamedTuple):
 
     places: np.ndarray  # [strips, 4]: first plane, first row, planes, rows
     columns: int  # outputs in a row
-    origin: np.ndarray  # [phases, 3] and
+    origin: np.ndarray  # of the reading, [phases, 3]
     step: Sizes  # of the reading
     extent: Sizes  # planes, rows and columns that the panel of the largest strip holds of each phase
     offsets: np.ndarray  # [channels * taps] in this panel
@@ -173,7 +173,7 @@ def _write_sums(a, strips, weights, start, out, first, step, task, stop):
     """out[b, o, first + step * i] = start[o] + sum over j of weights[o, j] * panel[offsets[j] + position of i]."""
     groups, blocks, _ = weights.shape
     n_in, n_out = a.shape[1] // groups, out.shape[1] // groups
-    source, line = a.ravel(), out.ravel()
+    source, target = a.ravel(), out.ravel()
     width = VECTORS * lanes(a)
     sums_pitch = strips.longest + width
     sums = _aligned_zeros(ROWS * sums_pitch, a)
@@ -200,10 +200,10 @@ def _write_sums(a, strips, weights, start, out, first, step, task, stop):
                             to = (b * out.shape[1] + o) * out.shape[2] + first[0] + (z0 + z) * step[0]
                             to = (to * out.shape[3] + first[1] + (y0 + y) * step[1]) * out.shape[4] + first[2]
                             if step[2] == 1:
-                                copy(line, to, sums, at, strips.columns)
+                                copy(target, to, sums, at, strips.columns)
                             else:
                                 for x in range(strips.columns):
-                                    line[to + x * step[2]] = sums[at + x]
+                                    target[to + x * step[2]] = sums[at + x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -15,10 +15,9 @@ from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient
 
 __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
 
-BLOCK = 512  # output positions of a block
-DEPTH = (
-    32  # rows that a matrix product should have to be worth its call: few channels are read for several taps at once
-)
+BLOCK = 3 * 2**13  # elements of the input that one matrix product reads: 96 KiB in float32
+SHORTEST = 512  # output positions of a block with many channels
+DEPTH = 16  # rows that make a matrix product worth its call: with fewer channels several taps are read at once
 
 
 def conv_forward(
@@ -168,5 +167,5 @@ def _parts(flat: np.ndarray, groups: int) -> Iterator[tuple[int, int, np.ndarray
 
 def _blocks(reading: Reading, channels: int) -> Iterator[slice]:
     """Slices that cover the output positions."""
-    n, length = _positions(reading), max(512, BLOCK // channels)
+    n, length = _positions(reading), max(SHORTEST, BLOCK // channels)
     return (slice(start, min(start + length, n)) for start in range(0, n, length))
