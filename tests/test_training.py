@@ -242,4 +242,4 @@ def test_real_volumes_need_a_folder():
 
 
 def test_presets_can_be_named_in_a_recipe():
-    assert load_recipe("shapes").network == preset("tiny", integration_steps=5)
+    assert load_recipe("shapes").network == preset("tiny", head_kernel=3, integration_steps=5)
