@@ -81,9 +81,11 @@ def pair_of_images(seed):
 def test_shipped_weights_are_small_and_documented():
     assert "hippocampus" in shipped()
     for name in shipped():
-        _, card = load_model(name)
+        network, card = load_model(name)
         assert card.path.stat().st_size < 2_000_000
-        assert "CC BY-SA 4.0" in card.path.with_suffix(".md").read_text()
+        note = card.path.with_name(name.removesuffix("-teacher") + ".md").read_text()
+        assert "CC BY-SA 4.0" in note
+        assert f"{network.n_parameters:,} parameters" in note or f"| {network.n_parameters:,} |" in note
 
 
 def test_the_pair_of_the_demo_improves_clearly():

@@ -54,7 +54,7 @@ def registration_terms(network: Teacher | SpikeReg, pair: Pair, loss: LossRecipe
     }
     if isinstance(network, SpikeReg):
         rates = [spikes.mean() for spikes in seen.values()]
-        terms["rate"] = spike_rate_penalty(rates, loss.rate_target, loss.rate_l1, loss.rate_l2)
+        terms["rate_penalty"] = spike_rate_penalty(rates, loss.rate_target, loss.rate_l1, loss.rate_l2)
     return terms
 
 
