@@ -7,11 +7,11 @@ the other two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .axes import PerAxis, per_axis
 from .errors import ParameterError, ShapeError
 from .kernels import run
 from .tensor import Function, Tensor
@@ -23,9 +23,9 @@ def conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
+    stride: PerAxis = 1,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
     groups: int = 1,
 ) -> Tensor:
     """Cross-correlation of x [B, C, *S] with weight [O, C/groups, *K], plus bias [O]: [B, O, *S'].
@@ -57,10 +57,10 @@ def conv_transpose(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-    output_padding: int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
+    stride: PerAxis = 1,
+    padding: PerAxis = 0,
+    output_padding: PerAxis = 0,
+    dilation: PerAxis = 1,
     groups: int = 1,
 ) -> Tensor:
     """Transposed convolution of x [B, C, *S] with weight [C, O/groups, *K], plus bias [O]: [B, O, *S'].
@@ -81,7 +81,7 @@ def conv_transpose(
     if weight.shape[0] % groups:
         raise ShapeError(f"{name}: the number of channels must be a multiple of groups={groups}, not {weight.shape[0]}")
     _check_bias(name, bias, weight.dtype, weight.shape[1] * groups)
-    extra = _per_axis(name, "output_padding", output_padding, len(options["stride"]), at_least=0)
+    extra = per_axis(name, "output_padding", output_padding, len(options["stride"]), at_least=0)
     if any(e >= s for e, s in zip(extra, options["stride"], strict=True)):
         raise ParameterError(f"{name}: output_padding must be less than stride={options['stride']}, not {extra}")
     steps = zip(
@@ -137,9 +137,9 @@ def _options(
     name: str,
     x: Tensor,
     weight: Tensor,
-    stride: int | Sequence[int],
-    padding: int | Sequence[int],
-    dilation: int | Sequence[int],
+    stride: PerAxis,
+    padding: PerAxis,
+    dilation: PerAxis,
     groups: int,
 ) -> dict[str, Any]:
     """Stride, padding and dilation with one entry per spatial axis of the weight, and groups, all in range."""
@@ -153,21 +153,11 @@ def _options(
     if groups < 1:
         raise ParameterError(f"{name}: groups must be at least 1, not {groups}")
     return {
-        "stride": _per_axis(name, "stride", stride, ndim, at_least=1),
-        "padding": _per_axis(name, "padding", padding, ndim, at_least=0),
-        "dilation": _per_axis(name, "dilation", dilation, ndim, at_least=1),
+        "stride": per_axis(name, "stride", stride, ndim, at_least=1),
+        "padding": per_axis(name, "padding", padding, ndim, at_least=0),
+        "dilation": per_axis(name, "dilation", dilation, ndim, at_least=1),
         "groups": int(groups),
     }
-
-
-def _per_axis(name: str, parameter: str, value: int | Sequence[int], ndim: int, at_least: int) -> Sizes:
-    """One integer per spatial axis."""
-    values = tuple(value) if isinstance(value, Iterable) else (value,) * ndim
-    if len(values) != ndim:
-        raise ParameterError(f"{name}: {parameter} must be one number or {ndim}, one per spatial axis, not {value}")
-    if any(int(v) != v or v < at_least for v in values):
-        raise ParameterError(f"{name}: {parameter} must be whole numbers of at least {at_least}, not {value}")
-    return tuple(int(v) for v in values)
 
 
 def _check_input(name: str, x: Tensor, channels: int, ndim: int) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import kernels
+from .axes import PerAxis, per_axis
 from .errors import ParameterError, ShapeError
 from .tensor import Function, Tensor
-
-PerAxis = int | Sequence[int]  # one number for every spatial axis, or one number each
 
 
 def max_pool(x: Tensor, kernel: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> Tensor:
@@ -31,7 +30,7 @@ def avg_pool(x: Tensor, kernel: PerAxis, stride: PerAxis | None = None, padding:
 def upsample_nearest(x: Tensor, factors: PerAxis) -> Tensor:
     """Each element of x [B, C, *S] repeated `factors` times along the spatial axes -> [B, C, *(S factors)]."""
     _require_images("upsample_nearest", x)
-    return UpsampleNearest.apply(x, factors=_per_axis("upsample_nearest: factors", factors, x.ndim - 2, least=1))
+    return UpsampleNearest.apply(x, factors=per_axis("upsample_nearest", "factors", factors, x.ndim - 2, at_least=1))
 
 
 def upsample_linear(x: Tensor, shape: Sequence[int], align_corners: bool = False) -> Tensor:
@@ -42,7 +41,7 @@ def upsample_linear(x: Tensor, shape: Sequence[int], align_corners: bool = False
     the voxel centres, which makes the factor between the grids exactly S' / S.
     """
     _require_images("upsample_linear", x)
-    sizes = _per_axis("upsample_linear: shape", shape, x.ndim - 2, least=1)
+    sizes = per_axis("upsample_linear", "shape", shape, x.ndim - 2, at_least=1)
     return UpsampleLinear.apply(x, shape=sizes, align_corners=align_corners)
 
 
@@ -99,9 +98,9 @@ def _window(
     _require_images(name, x)
     n = x.ndim - 2
     window = {
-        "kernel": _per_axis(f"{name}: kernel", kernel, n, least=1),
-        "stride": _per_axis(f"{name}: stride", kernel if stride is None else stride, n, least=1),
-        "padding": _per_axis(f"{name}: padding", padding, n, least=0),
+        "kernel": per_axis(name, "kernel", kernel, n, at_least=1),
+        "stride": per_axis(name, "stride", kernel if stride is None else stride, n, at_least=1),
+        "padding": per_axis(name, "padding", padding, n, at_least=0),
     }
     for size, k, p in zip(x.shape[2:], window["kernel"], window["padding"], strict=True):
         if 2 * p > k:
@@ -109,15 +108,6 @@ def _window(
         if size + 2 * p < k:
             raise ShapeError(f"{name}: a kernel of {k} does not fit into {size} voxels with padding {p}")
     return window
-
-
-def _per_axis(name: str, value: PerAxis, n: int, least: int) -> tuple[int, ...]:
-    numbers = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(numbers) != n:
-        raise ParameterError(f"{name} needs one number, or one for each of the {n} spatial axes, not {value}")
-    if min(numbers) < least:
-        raise ParameterError(f"{name} must be at least {least} along every axis, not {value}")
-    return numbers
 
 
 def _require_images(name: str, x: Tensor) -> None:

@@ -35,9 +35,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .axes import PerAxis, per_axis
 from .errors import ParameterError, ShapeError
 
-Sizes = int | Sequence[int]
 TOLERANCE = 1e-4  # k / D times D is a whole number up to rounding
 BLOCK = 2**15  # values counted at a time: 256 KiB of int64
 
@@ -110,14 +110,14 @@ class Fanout(NamedTuple):
 
 def fanout(
     shape: Sequence[int],
-    kernel: Sizes,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
+    kernel: PerAxis,
+    stride: PerAxis = 1,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
     out_channels: int = 1,
     groups: int = 1,
     transposed: bool = False,
-    output_padding: Sizes = 0,
+    output_padding: PerAxis = 0,
 ) -> Fanout:
     """The exact fan-out of a convolution, or transposed convolution, over inputs of spatial `shape`.
 
@@ -125,20 +125,18 @@ def fanout(
     """
     if out_channels < 1 or groups < 1 or out_channels % groups:
         raise ParameterError(f"fanout: out_channels must be a multiple of groups, not {out_channels} and {groups}")
-    sizes = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    axes = [_per_axis(name, value, len(shape)) for name, value in sizes.items()]
-    axes.append(_per_axis("output_padding", output_padding, len(shape)))
-    tables = (
-        axis_fanout(int(size), k, s, p, d, transposed, o) for size, k, s, p, d, o in zip(shape, *axes, strict=True)
+    n = len(shape)
+    axes = zip(
+        shape,
+        per_axis("fanout", "kernel", kernel, n, at_least=1),
+        per_axis("fanout", "stride", stride, n, at_least=1),
+        per_axis("fanout", "padding", padding, n, at_least=0),
+        per_axis("fanout", "dilation", dilation, n, at_least=1),
+        per_axis("fanout", "output_padding", output_padding, n, at_least=0),
+        strict=True,
     )
+    tables = (axis_fanout(int(size), k, s, p, d, transposed, o) for size, k, s, p, d, o in axes)
     return Fanout(out_channels // groups, tuple(tables))
-
-
-def _per_axis(name: str, value: Sizes, n: int) -> tuple[int, ...]:
-    values = (int(value),) * n if isinstance(value, (int, np.integer)) else tuple(int(v) for v in value)
-    if len(values) != n:
-        raise ShapeError(f"fanout: {name} must be one number or one for each of the {n} spatial axes, not {value}")
-    return values
 
 
 # --------------------------------------------------------------------------------------------- counting one layer

@@ -10,6 +10,7 @@ from conftest import ROOT
 # A module imports only from strictly lower storeys, or from its own room (the same name after pysnnmed).
 STOREYS = [
     "errors operators",
+    "axes",
     "tensor surrogate kernels synops",
     "ops conv warp resample normalize",
     "neurons losses",

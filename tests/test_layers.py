@@ -169,10 +169,10 @@ WRONG = {
     "Conv: groups must divide the 3 input and 4 output channels, not 2": lambda rng: Conv(
         2, 3, 4, 3, groups=2, rng=rng
     ),
-    "Conv: kernel_size must be one number or 2, each at least 1, not (3, 3, 3)": (
+    "Conv: kernel_size must be one number or 2, one per spatial axis, each whole and at least 1, not (3, 3, 3)": (
         lambda rng: Conv(2, 2, 2, (3, 3, 3), rng=rng)
     ),
-    "ConvTranspose: padding must be one number or 1, each at least 0, not -1": (
+    "ConvTranspose: padding must be one number or 1, one per spatial axis, each whole and at least 0, not -1": (
         lambda rng: ConvTranspose(1, 2, 2, 3, padding=-1, rng=rng)
     ),
     "Upsample: factor must be at least 1, not 0": lambda rng: Upsample(0),

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
+from ..axes import PerAxis, per_axis
 from ..conv import conv, conv_transpose
 from ..errors import ParameterError, ShapeError
 from ..tensor import Tensor
 from .init import Initialiser, he_uniform, zeros
 from .module import Module, Parameter
-
-PerAxis = int | tuple[int, ...]
 
 
 class _ConvBase(Module):
@@ -37,10 +36,10 @@ class _ConvBase(Module):
                 f"{title}: groups must divide the {in_channels} input and {out_channels} output channels, not {groups}"
             )
         self.ndim, self.in_channels, self.out_channels, self.groups = ndim, in_channels, out_channels, groups
-        self.kernel_size = _per_axis(title, "kernel_size", kernel_size, ndim, at_least=1)
-        self.stride = _per_axis(title, "stride", stride, ndim, at_least=1)
-        self.padding = _per_axis(title, "padding", padding, ndim, at_least=0)
-        self.dilation = _per_axis(title, "dilation", dilation, ndim, at_least=1)
+        self.kernel_size = per_axis(title, "kernel_size", kernel_size, ndim, at_least=1)
+        self.stride = per_axis(title, "stride", stride, ndim, at_least=1)
+        self.padding = per_axis(title, "padding", padding, ndim, at_least=0)
+        self.dilation = per_axis(title, "dilation", dilation, ndim, at_least=1)
 
     def add_parameters(self, weight: np.ndarray, bias: bool) -> None:
         """Make `weight` and, if wanted, a zero `bias` the parameters of this layer."""
@@ -121,7 +120,7 @@ class ConvTranspose(_ConvBase):
         weight_init: Initialiser = he_uniform,
     ):
         super().__init__(ndim, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        self.output_padding = _per_axis(type(self).__name__, "output_padding", output_padding, ndim, at_least=0)
+        self.output_padding = per_axis(type(self).__name__, "output_padding", output_padding, ndim, at_least=0)
         # each output voxel meets only every stride-th tap of the kernel along each axis
         fan_in = in_channels // groups * math.prod(self.kernel_size) / math.prod(self.stride)
         shape = (in_channels, out_channels // groups, *self.kernel_size)
@@ -132,11 +131,3 @@ class ConvTranspose(_ConvBase):
         return conv_transpose(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.dilation, self.groups
         )
-
-
-def _per_axis(title: str, word: str, value: PerAxis, ndim: int, at_least: int) -> tuple[int, ...]:
-    """One number per spatial axis."""
-    values = tuple(value) if isinstance(value, tuple | list) else (value,) * ndim
-    if len(values) != ndim or any(v < at_least for v in values):
-        raise ParameterError(f"{title}: {word} must be one number or {ndim}, each at least {at_least}, not {value}")
-    return values
