@@ -22,7 +22,7 @@ _HEADER = re.compile(
 
 def write_npz(stream: BinaryIO, name: str, array: np.ndarray) -> None:
     """Write one named array, compressed; equal arrays give equal bytes."""
-    np.savez_compressed(stream, allow_pickle=False, **{name: array})
+    np.savez_compressed(stream, **{name: array})
 
 
 def read_npz(path: str | os.PathLike[str], name: str | None, shape: tuple[int, ...]) -> np.ndarray:
