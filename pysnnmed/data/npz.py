@@ -6,7 +6,7 @@ import os
 import re
 import zipfile
 import zlib
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -22,7 +22,8 @@ _HEADER = re.compile(
 
 def write_npz(stream: BinaryIO, name: str, array: np.ndarray) -> None:
     """Write one named array, compressed; equal arrays give equal bytes."""
-    np.savez_compressed(stream, **{name: array})
+    arrays: dict[str, Any] = {name: array}
+    np.savez_compressed(stream, **arrays)
 
 
 def read_npz(path: str | os.PathLike[str], name: str | None, shape: tuple[int, ...]) -> np.ndarray:
