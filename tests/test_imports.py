@@ -11,7 +11,7 @@ from conftest import ROOT
 STOREYS = [
     "errors operators",
     "tensor surrogate kernels synops",
-    "ops conv warp resample normalize",
+    "ops conv warp resample normalize encode decode",
     "neurons losses",
     "nn optim testing",
     "models convert",
