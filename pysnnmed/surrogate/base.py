@@ -27,7 +27,7 @@ class Surrogate:
     registry: ClassVar[dict[str, type[Surrogate]]] = {}
     code: ClassVar[int] = -1
     formula: ClassVar[str] = ""
-    alpha: float
+    alpha: float = 1.0
 
     def __init_subclass__(cls) -> None:
         cls.code = cls.__dict__.get("code", -1)  # the number of a parent is the number of another formula

@@ -24,7 +24,7 @@ class ATan(Surrogate):
     """
 
     code: ClassVar[int] = 0
-    formula: ClassVar[str] = r"\frac{\alpha/2}{1+(\pi\alpha z/2)^2}"
+    formula: ClassVar[str] = r"\dfrac{\alpha/2}{1+(\pi\alpha z/2)^2}"
     alpha: float = 2.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ class FastSigmoid(Surrogate):
     alpha: `FastSigmoid(1)`). `SoftSign` is the same bump with integral 1.
     """
 
-    formula: ClassVar[str] = r"\frac{1}{(1+\alpha|z|)^2}"
+    formula: ClassVar[str] = r"\dfrac{1}{(1+\alpha|z|)^2}"
     alpha: float = 25.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ class SoftSign(Surrogate):
     Zenke and Ganguli 2018, as above; normalised so by SpikingJelly.
     """
 
-    formula: ClassVar[str] = r"\frac{\alpha/2}{(1+\alpha|z|)^2}"
+    formula: ClassVar[str] = r"\dfrac{\alpha/2}{(1+\alpha|z|)^2}"
     alpha: float = 2.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ class Gaussian(Surrogate):
     the factor alpha / 2 of the chain rule and has integral 2 / alpha.
     """
 
-    formula: ClassVar[str] = r"\frac{\alpha}{\sqrt{\pi}}\,e^{-(\alpha z)^2}"
+    formula: ClassVar[str] = r"\dfrac{\alpha}{\sqrt{\pi}}\,e^{-(\alpha z)^2}"
     alpha: float = 2.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ class PiecewiseExponential(Surrogate):
     width w and threshold 1, is twice this one at alpha = 1 / w and has integral 2.
     """
 
-    formula: ClassVar[str] = r"\frac{\alpha}{2}\,e^{-\alpha|z|}"
+    formula: ClassVar[str] = r"\dfrac{\alpha}{2}\,e^{-\alpha|z|}"
     alpha: float = 2.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:

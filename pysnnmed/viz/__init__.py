@@ -6,6 +6,7 @@ Colours: Okabe and Ito's for categories, viridis, PuOr and RdBu for numbers, all
 """
 
 from .canvas import save_figure
+from .neurons import fi_curves, membrane_traces, reset_portrait, surrogate_gallery
 from .registration import (
     Cut,
     checkerboard,
@@ -24,12 +25,16 @@ __all__ = [
     "checkerboard",
     "difference",
     "energy_bars",
+    "fi_curves",
     "jacobian_map",
     "label_contours",
+    "membrane_traces",
     "raster",
     "registration_figure",
+    "reset_portrait",
     "save_figure",
     "show_image",
     "slices",
+    "surrogate_gallery",
     "warped_grid",
 ]

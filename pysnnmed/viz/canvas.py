@@ -19,13 +19,15 @@ READABLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # those of them that ca
 
 
 def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure of this size [inches]."""
     module = require("matplotlib.figure", extra="plot", purpose="drawing figures")
     return module.Figure(figsize=(width, height), facecolor="white")
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     """The axes given, or those of a new figure of this size [inches]."""
-    return new_figure(width, height).add_axes((0.18, 0.22, 0.72, 0.66)) if ax is None else ax
+    margins = 0.18, 0.75 / height, 0.72, 1 - 1.2 / height  # left, bottom, and what is left between
+    return new_figure(width, height).add_axes(margins) if ax is None else ax
 
 
 def bare(ax: Axes, title: str) -> Axes:
@@ -46,6 +48,17 @@ def plain(ax: Axes, title: str) -> Axes:
     ax.tick_params(length=0, colors=INK, labelsize=8.5)
     ax.set_title(title, loc="left", size=10.5, color=INK, pad=8)
     return ax
+
+
+def key(ax: Axes) -> None:
+    """The names of the curves, each in the colour of its curve, at the upper left."""
+    ax.legend(loc="upper left", frameon=False, fontsize=8.5, labelcolor="linecolor", handlelength=1.6)
+
+
+def note(ax: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], **style: Any) -> None:
+    """A small text `shift` points away from `at`, in fractions of the axes unless `xycoords` says otherwise."""
+    options: dict[str, Any] = {"xycoords": "axes fraction", "size": 8, "color": PALE, **style}
+    ax.annotate(text, at, shift, textcoords="offset points", **options)
 
 
 def colour_bar(shown: Any, ax: Axes, ticks: list[float], labels: list[str]) -> None:
