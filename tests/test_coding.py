@@ -92,6 +92,14 @@ def test_rates_have_the_mean_and_the_variance_of_the_law(level, dtype, rng):
     assert abs(decode.rate(s, gain=2.0).mean(dtype=float) - level) <= 5 * np.sqrt(level / (2 * n))
 
 
+def test_zero_never_fires_even_where_chance_draws_exactly_zero():
+    class Zeros:
+        def random(self, shape, dtype):
+            return np.zeros(shape, dtype)
+
+    np.testing.assert_array_equal(encode.bernoulli(np.array([[0.0, 1e-9, 1.0]]), 1, Zeros()), [[[0, 1, 1]]])
+
+
 @given(seed=seeds, steps=st.integers(2, 8))
 def test_steps_are_drawn_one_after_the_other(seed, steps):
     x = np.random.default_rng(0).random((2, 3, 4))

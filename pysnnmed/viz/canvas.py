@@ -52,7 +52,7 @@ def plain(ax: Axes, title: str) -> Axes:
 
 def key(ax: Axes) -> None:
     """The names of the curves, each in the colour of its curve, at the upper left."""
-    ax.legend(loc="upper left", frameon=False, fontsize=8.5, labelcolor="linecolor", handlelength=1.6)
+    ax.legend(loc="upper left", fontsize=8.5, labelcolor="linecolor", handlelength=1.6, edgecolor="none", framealpha=1)
 
 
 def note(ax: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], **style: Any) -> None:
