@@ -23,9 +23,10 @@ def direct(x: np.ndarray, steps: int) -> np.ndarray:
 def bernoulli(x: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
     """P(s[t] = 1) = x, independently at every step: intensity 0 is silent, intensity 1 fires always.
 
-    The rate over T steps has mean x and variance x (1 - x) / T. What most libraries call a Poisson encoder; several
-    compare with <= and let intensity 0 fire now and then. Diehl and Cook 2015, "Unsupervised learning of digit
-    recognition using spike-timing-dependent plasticity", whose time steps are short enough not to tell the two apart.
+    The rate over T steps has mean x and variance x (1 - x) / T. What most libraries call a Poisson encoder;
+    SpikingJelly's compares with <=, so that intensity 0 fires where the draw is exactly 0. Diehl and Cook 2015,
+    "Unsupervised learning of digit recognition using spike-timing-dependent plasticity", whose steps are too short to
+    tell the two apart.
     """
     s = np.empty((_steps("bernoulli", steps), *x.shape), _image("bernoulli", x).dtype)
     for step in s:
