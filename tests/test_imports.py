@@ -12,7 +12,7 @@ STOREYS = [
     "errors operators",
     "axes",
     "tensor surrogate kernels synops",
-    "ops conv warp resample normalize",
+    "ops conv warp resample normalize encode decode",
     "neurons losses",
     "nn optim testing",
     "models convert",

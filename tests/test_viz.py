@@ -10,19 +10,24 @@ from conftest import ROOT
 
 from pysnnmed.data.generate import generate_pair, warp_linear, warp_nearest
 from pysnnmed.errors import MissingExtraError, ParameterError, ShapeError
+from pysnnmed.surrogate import Gaussian, Surrogate
 from pysnnmed.synops import LayerCount, Report, projected_energy
 from pysnnmed.viz import (
     Cut,
     checkerboard,
     difference,
     energy_bars,
+    fi_curves,
     jacobian_map,
     label_contours,
+    membrane_traces,
     raster,
     registration_figure,
+    reset_portrait,
     save_figure,
     show_image,
     slices,
+    surrogate_gallery,
     warped_grid,
 )
 
@@ -208,3 +213,110 @@ def test_importing_viz_imports_no_matplotlib_and_drawing_no_pyplot():
         "viz.show_image(np.eye(4)); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# ----------------------------------------------------------------------------------------------------- neurons
+
+
+def simulated(rng, steps=12, n=2):
+    """h, v, s of integrate-and-fire with soft reset."""
+    x = rng.random((steps, n))
+    h, v, s = np.zeros((3, steps, n))
+    for t in range(steps):
+        h[t] = x[t] + (v[t - 1] if t else 0)
+        s[t] = h[t] >= 1
+        v[t] = h[t] - s[t]
+    return x, h, v, s
+
+
+def test_a_membrane_goes_through_h_and_v_and_has_a_stroke_for_each_spike(rng):
+    x, h, v, s = simulated(rng)
+    ax = membrane_traces(h, v, s, current=x, names=["one", "two"])
+    for i, line in enumerate(ax.lines):
+        base = line.get_ydata()[0] - h[0, i]
+        np.testing.assert_allclose(line.get_ydata() - base, np.stack([h[:, i], v[:, i]], axis=1).ravel(), atol=1e-12)
+        dashed, strokes = ax.collections[2 * i : 2 * i + 2]
+        assert dashed.get_segments()[0][0, 1] == pytest.approx(base + 1)
+        when = [stroke[0, 0] for stroke in strokes.get_segments()]
+        np.testing.assert_array_equal(when, np.flatnonzero(s[:, i]) + 1)
+        assert min(stroke[0, 1] for stroke in strokes.get_segments()) > line.get_ydata().max()
+    heights = [np.diff(patch.get_data().values) / np.diff(x[:, i]) for i, patch in enumerate(ax.patches)]
+    np.testing.assert_allclose(heights, heights[0][0], rtol=1e-9)
+    assert {"one", "two", "threshold"} <= set(texts(ax.figure))
+
+
+def test_a_stroke_is_as_high_as_its_count():
+    h = np.array([0.0, 1.0, 3.0, 2.0])
+    s = np.array([0, 1, 3, 2])
+    strokes = membrane_traces(h, h - s, s).collections[1].get_segments()
+    heights = np.array([stroke[1, 1] - stroke[0, 1] for stroke in strokes])
+    np.testing.assert_allclose(heights / heights[0], [1, 3, 2])
+
+
+def test_one_neuron_at_rest_can_be_drawn():
+    still = np.zeros(5)
+    assert membrane_traces(still, still, still, current=still).figure
+
+
+def test_rates_are_drawn_against_currents():
+    currents = np.linspace(0, 2, 21)
+    rates = {f"neuron {i}": np.clip(currents - 0.1 * i, 0, 1) for i in range(6)}
+    ax = fi_curves(currents, rates)
+    for line, (name, rate) in zip(ax.lines, rates.items(), strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), np.stack([currents, rate], axis=1))
+        assert name in texts(ax.figure)
+    styles = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
+    assert len(styles) == len(rates)
+
+
+def test_resets_are_drawn_where_they_take_something_off_and_broken_where_v_falls(rng):
+    h = rng.permutation(np.arange(-8, 24) / 8)
+    counts = np.clip(np.floor(h), 0, None)
+    _diagonal, _threshold, hard, first, soft, starts = reset_portrait(
+        {"hard": (h, np.where(h >= 1, 0, h)), "counts": (h, h - counts)}
+    ).lines
+    drawn = hard.get_xydata()[np.isfinite(hard.get_ydata())]
+    np.testing.assert_array_equal(drawn, np.stack([np.arange(8, 24) / 8, np.zeros(16)], axis=1))
+    np.testing.assert_array_equal(first.get_xydata(), [[1, 0]])
+    seen = soft.get_xydata()[16:]  # the 16 below the threshold are on the diagonal
+    assert np.isnan(seen[[0, 9]]).all()
+    np.testing.assert_array_equal(np.delete(seen, [0, 9], axis=0)[:, 1], [*np.arange(8) / 8] * 2)
+    np.testing.assert_array_equal(starts.get_xydata(), [[1, 0], [2, 0]])
+
+
+def test_the_gallery_shows_every_surrogate_with_its_facts():
+    figure = surrogate_gallery()
+    shown = texts(figure)
+    assert len(figure.axes) == len(Surrogate.registry)
+    assert Surrogate.registry.keys() <= set(shown)
+    assert any("integral ∞" in text for text in shown)
+    ours = Gaussian(3)
+    (ax,) = surrogate_gallery([ours]).axes
+    _step, derivative, smooth = ax.lines
+    z = derivative.get_xdata()
+    np.testing.assert_array_equal(derivative.get_ydata(), ours(z))
+    np.testing.assert_array_equal(smooth.get_ydata(), ours.primitive(z))
+    assert derivative.get_ydata().max() == ours.peak <= ax.get_ylim()[1]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_every_figure_of_neurons_can_be_written(tmp_path, suffix, rng):
+    x, h, v, s = simulated(rng)
+    axes = [
+        membrane_traces(h, v, s, current=x),
+        fi_curves(x[:, 0], {"IF": s[:, 0]}),
+        reset_portrait({"soft": (h[:, 0], v[:, 0])}),
+    ]
+    for i, figure in enumerate([*(ax.figure for ax in axes), surrogate_gallery()]):
+        assert save_figure(figure, tmp_path / f"{i}{suffix}", dpi=40).stat().st_size > 0
+
+
+def test_curves_that_do_not_fit_are_refused(rng):
+    x, h, v, s = simulated(rng)
+    with pytest.raises(ShapeError, match=r"membrane_traces: .* not \(11, 2\) beside \(12, 2\)"):
+        membrane_traces(h, v[1:], s)
+    with pytest.raises(ShapeError, match=r"rates of IF must have the shape \(12,\)"):
+        fi_curves(x[:, 0], {"IF": s})
+    for draw in (lambda: fi_curves(x, {}), lambda: reset_portrait({}), lambda: surrogate_gallery([])):
+        with pytest.raises(ParameterError, match="at least one"):
+            draw()

@@ -1,36 +1,28 @@
-"""Figures of a registration and of the spikes behind it. Needs matplotlib; draws without pyplot and its global state.
+"""A registration in pictures: images on planes, how well they fit, the deformation, and the page with all of it.
 
-Every function that draws one thing takes an `ax`, or makes a figure of its own, and returns the Axes (`ax.figure` is
-the Figure; `save_figure` writes it). Volumes are cut by a `Cut`; a plane of a 3-D array is shown with its first axis
-to the right and its second upwards, which for RAS volumes is the orientation of textbooks; a 2-D image row by row.
-Colours: Okabe and Ito's for categories, viridis, PuOr and RdBu for numbers, all safe for colour-blind readers.
+Volumes are cut by a `Cut`; a plane of a 3-D array is shown with its first axis to the right and its second upwards,
+which for RAS volumes is the orientation of textbooks; a 2-D image row by row.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .errors import ParameterError, ShapeError, require
-from .metrics.deformation import folding_fraction, jacobian_determinant
-from .metrics.overlap import mean_dice
-from .synops import Report, projected_energy
+from ..errors import ParameterError, ShapeError, require
+from ..metrics.deformation import folding_fraction, jacobian_determinant
+from ..metrics.overlap import mean_dice
+from ..synops import Report
+from .canvas import INK, PALE, PALETTE, axes_or_new, bare, colour_bar, new_figure
+from .spikes import energy_bars, raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpec
-
-INK, PALE, RULE = "#1f2328", "#6a737d", "#d0d7de"
-PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2", "#999999")  # Okabe and Ito 2008
-RASTER = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # those of them that can be read as text on white
-SPIKING, ANALOG, NEURONAL, CONVENTIONAL = "#0072B2", "#56B4E9", "#009E73", "#B8BEC6"
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,7 @@ def registration_figure(
     """
     cut = cut or Cut()
     layout = _Page(cut.plane(fixed).shape, cut.style(fixed.ndim, spacing)["aspect"], last_row=bool(spikes or report))
-    figure = _figure(layout.WIDTH, layout.height)
+    figure = new_figure(layout.WIDTH, layout.height)
     upper, middle = (
         [figure.add_subplot(grid[i]) for i in range(4)] for grid in (layout.pictures(figure, row) for row in (0, 1))
     )
@@ -188,10 +180,10 @@ def show_image(
     title: str = "",
 ) -> Axes:
     """A plane of an image [*S] in grey between `limits` (by default its 0.5 and 99.5 percentiles)."""
-    cut, ax = cut or Cut(), _axes(ax, 4, 4)
+    cut, ax = cut or Cut(), axes_or_new(ax, 4, 4)
     low, high = limits or _limits(image)
     ax.imshow(cut.plane(image), cmap="gray", vmin=low, vmax=high, **cut.style(image.ndim, spacing))
-    return _bare(ax, title)
+    return bare(ax, title)
 
 
 def slices(
@@ -204,7 +196,7 @@ def slices(
     """The three middle planes of a volume [D, H, W], across its first, second and third axis, with label outlines."""
     if volume.ndim != 3:
         raise ShapeError(f"slices: a volume must have 3 axes, not shape {volume.shape}")
-    figure = _figure(10, 3.9)
+    figure = new_figure(10, 3.9)
     grid = figure.add_gridspec(1, 3, left=0.02, right=0.98, top=0.82, bottom=0.03, wspace=0.05)
     for axis in range(3):
         cut, ax = Cut(axis), figure.add_subplot(grid[axis])
@@ -237,7 +229,7 @@ def checkerboard(
     title: str = "Checkerboard of fixed and moved",
 ) -> Axes:
     """Fields of two images by turns: where they are registered, edges run on from field to field."""
-    cut, ax = cut or Cut(), _axes(ax, 4, 4)
+    cut, ax = cut or Cut(), axes_or_new(ax, 4, 4)
     left, right = cut.plane(a), cut.plane(b)
     size = max(1, min(left.shape) // fields)
     turn = np.add.reduce([i // size for i in np.indices(left.shape)]) % 2
@@ -247,7 +239,7 @@ def checkerboard(
     rows, columns = left.shape
     ax.hlines(np.arange(size, rows, size) - 0.5, -0.5, columns - 0.5, color="white", alpha=0.25, linewidth=0.5)
     ax.vlines(np.arange(size, columns, size) - 0.5, -0.5, rows - 0.5, color="white", alpha=0.25, linewidth=0.5)
-    return _bare(ax, title)
+    return bare(ax, title)
 
 
 def difference(
@@ -261,12 +253,12 @@ def difference(
     title: str = "Difference",
 ) -> Axes:
     """a - b on a plane, white where they agree, red and blue up to ± `reach`."""
-    cut, ax = cut or Cut(), _axes(ax, 4, 4)
+    cut, ax = cut or Cut(), axes_or_new(ax, 4, 4)
     reach = reach or float(np.abs(a - b).max()) or 1.0
     style = cut.style(a.ndim, spacing)
     shown = ax.imshow(cut.plane(a) - cut.plane(b), cmap="RdBu_r", vmin=-reach, vmax=reach, **style)
-    _colour_bar(shown, ax, [-reach, 0, reach], [f"−{reach:.2g}", "0", f"{reach:.2g}"])
-    return _bare(ax, title)
+    colour_bar(shown, ax, [-reach, 0, reach], [f"−{reach:.2g}", "0", f"{reach:.2g}"])
+    return bare(ax, title)
 
 
 # ---------------------------------------------------------------------------------------------- the deformation
@@ -287,7 +279,7 @@ def warped_grid(
     field the part within the plane is drawn, and the colour tells the whole length.
     """
     collections = require("matplotlib.collections", extra="plot", purpose="drawing figures")
-    cut, ax = cut or Cut(), _axes(ax, 4, 4)
+    cut, ax = cut or Cut(), axes_or_new(ax, 4, 4)
     ndim = _ndim(displacement)
     down, right = cut.in_plane(ndim)
     u_down, u_right = cut.plane(displacement[down]), cut.plane(displacement[right])
@@ -308,8 +300,8 @@ def warped_grid(
     ax.set_xlim(-margin, length.shape[1] - 1 + margin)
     ax.set_ylim(*(-margin, length.shape[0] - 1 + margin)[:: -1 if style["origin"] == "upper" else 1])
     ax.set_aspect(style["aspect"])
-    _colour_bar(grid, ax, [0, top], ["0", f"{top:.1f} voxels"])
-    return _bare(ax, title)
+    colour_bar(grid, ax, [0, top], ["0", f"{top:.1f} voxels"])
+    return bare(ax, title)
 
 
 def jacobian_map(
@@ -322,7 +314,7 @@ def jacobian_map(
 ) -> Axes:
     """The Jacobian determinant J of x + u(x), logarithmic: purple J > 1, orange J < 1, black where the field folds."""
     colours = require("matplotlib.colors", extra="plot", purpose="drawing figures")
-    cut, ax = cut or Cut(), _axes(ax, 4, 4)
+    cut, ax = cut or Cut(), axes_or_new(ax, 4, 4)
     ndim = _ndim(displacement)
     plane = cut.plane(jacobian_determinant(displacement))
     positive = plane > 0
@@ -333,158 +325,11 @@ def jacobian_map(
     if not positive.all():
         folds = np.ma.masked_where(positive, np.ones(plane.shape))
         ax.imshow(folds, cmap=colours.ListedColormap(["black"]), **style)
-    _colour_bar(shown, ax, [-reach, 0, reach], [f"{2**-reach:.2g}", "1", f"{2**reach:.2g}"])
-    return _bare(ax, title)
-
-
-# ------------------------------------------------------------------------------------------ spikes and their cost
-
-
-def raster(
-    spikes: Mapping[str, np.ndarray],
-    ax: Axes | None = None,
-    *,
-    neurons: int = 48,
-    title: str = "Spikes",
-) -> Axes:
-    """A raster: one band for each layer, one row a neuron, one column a time step, the darker the more spikes.
-
-    `spikes` maps the name of a layer to its spikes [T, ...]. Of each layer `neurons` rows are shown, taken at equal
-    distances from all; the rate beside the band is that of all neurons, events for each neuron and step.
-    """
-    colours = require("matplotlib.colors", extra="plot", purpose="drawing figures")
-    if not spikes:
-        raise ParameterError("raster: at least one layer of spikes is needed, not none")
-    ax = _axes(ax, 7, 4)
-    steps = max(len(train) for train in spikes.values())
-    base, centres = 0.0, []
-    for i, train in enumerate(spikes.values()):
-        flat = np.abs(train.reshape(len(train), -1))
-        rows = min(neurons, flat.shape[1])
-        chosen = flat[:, np.linspace(0, flat.shape[1] - 1, rows).round().astype(int)].T
-        colour = RASTER[i % len(RASTER)]
-        shades = colours.LinearSegmentedColormap.from_list("spikes", ["#f3f5f7", colour])
-        edges = np.linspace(base, base + 1, rows + 1)  # every band is equally high
-        ax.pcolormesh(
-            np.arange(len(train) + 1) + 0.5, edges, chosen, cmap=shades, vmin=0, vmax=max(1.0, float(chosen.max()))
-        )
-        centres.append(base + 0.5)
-        ax.text(steps + 0.58, base + 0.5, f"{flat.mean():.1%}", size=8.5, color=colour, va="center", weight="bold")
-        base += 1.12
-    ax.vlines(np.arange(1, steps) + 0.5, 0, base, color="white", linewidth=min(6.0, 24 / steps))
-    ax.set_xlim(0.5, steps + 0.5)
-    ax.set_ylim(base - 0.12, 0)
-    ax.set_xticks(range(1, steps + 1, 1 + steps // 20))
-    ax.set_yticks(centres, list(spikes), size=8.5)
-    ax.set_xlabel("time step", size=9, color=PALE)
-    ax.annotate("rate", (1, 1), (4, 4), xycoords="axes fraction", textcoords="offset points", size=8.5, color=PALE)
-    return _plain(ax, f"{title} of at most {neurons} neurons a layer")
-
-
-def energy_bars(
-    report: Report, ax: Axes | None = None, *, table: str = "fp32", title: str = "Projected energy"
-) -> Axes:
-    """The projected energy of a report, in parts, beside that of the conventional network and the usual estimate.
-
-    T, rate and cost table stand below the title: a projection without them says nothing.
-    """
-    ax = _axes(ax, 7, 3.2)
-    energy = projected_energy(report, table)
-    parts = [
-        ("synapses", energy.synaptic, SPIKING),
-        ("real-valued input", energy.analog, ANALOG),
-        ("neurons", energy.neuronal, NEURONAL),
-    ]
-    unit, scale = _unit(max(energy.ann, energy.total))
-    ax.barh(2, energy.ann * scale, color=CONVENTIONAL, height=0.56)
-    left = 0.0
-    for name, value, colour in parts:
-        ax.barh(1, value * scale, left=left, color=colour, height=0.56, label=name)
-        left += value * scale
-    estimated = energy.total - energy.synaptic + energy.estimate
-    ax.barh(0, estimated * scale, color="none", edgecolor=SPIKING, hatch="////", linewidth=0.8, height=0.56)
-    for y, value in [(2, energy.ann), (1, energy.total), (0, estimated)]:
-        label = f"{value * scale:.3g} {unit}" + (f"   {energy.ratio:.1f}× less" if y == 1 and energy.ratio > 1 else "")
-        ax.text(value * scale, y, f"  {label}", va="center", size=9, color=INK)
-    ax.set_yticks(
-        [2, 1, 0], ["conventional\nnetwork", "spiking network,\nexact count", "spiking network,\nrate × MACs"], size=8.5
-    )
-    ax.set_xlim(0, 1.32 * max(energy.ann, energy.total, estimated) * scale)
-    ax.set_ylim(-0.45, 2.5)
-    ax.set_xlabel(
-        f"{unit}, {energy.conditions}\nbreak-even at rate {energy.break_even_rate:.0%}, memory and routing left out",
-        size=8.5, color=PALE, loc="left", linespacing=1.5,
-    )  # fmt: skip
-    ax.legend(
-        loc="lower right", bbox_to_anchor=(1, 1.0), ncols=3, frameon=False, fontsize=8, handlelength=1,
-        handleheight=1, columnspacing=1.2, borderaxespad=0.2, labelcolor=INK,
-    )  # fmt: skip
-    return _plain(ax, title)
-
-
-# ---------------------------------------------------------------------------------------------------- the file
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 160) -> Path:
-    """Write a figure; the suffix of `path` says how (.png, .pdf, .svg). The file appears complete or not at all."""
-    path = Path(path)
-    kind = path.suffix.lstrip(".").lower()
-    known = figure.canvas.get_supported_filetypes()
-    if kind not in known:
-        raise ParameterError(f"save_figure: the suffix must be one of {', '.join(sorted(known))}, not {path.suffix!r}")
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
-    try:
-        figure.savefig(temporary, format=kind, dpi=dpi, facecolor="white")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path
+    colour_bar(shown, ax, [-reach, 0, reach], [f"{2**-reach:.2g}", "1", f"{2**reach:.2g}"])
+    return bare(ax, title)
 
 
 # ----------------------------------------------------------------------------------------------------- helpers
-
-
-def _figure(width: float, height: float) -> Figure:
-    module = require("matplotlib.figure", extra="plot", purpose="drawing figures")
-    return module.Figure(figsize=(width, height), facecolor="white")
-
-
-def _axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes given, or those of a new figure of this size [inches]."""
-    return _figure(width, height).add_axes((0.18, 0.22, 0.72, 0.66)) if ax is None else ax
-
-
-def _bare(ax: Axes, title: str) -> Axes:
-    """Axes of a picture: no frame, no ticks, a title at the left."""
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    ax.set_title(title, loc="left", size=10.5, color=INK, pad=5)
-    return ax
-
-
-def _plain(ax: Axes, title: str) -> Axes:
-    """Axes of a chart: a frame only where values are read, a title at the left."""
-    for name, spine in ax.spines.items():
-        spine.set_visible(name == "bottom")
-        spine.set_color(RULE)
-    ax.tick_params(length=0, colors=INK, labelsize=8.5)
-    ax.set_title(title, loc="left", size=10.5, color=INK, pad=8)
-    return ax
-
-
-def _colour_bar(shown: Any, ax: Axes, ticks: list[float], labels: list[str]) -> None:
-    """A thin bar below the lower edge of the picture."""
-    bar = ax.inset_axes((0.0, -0.045, 1.0, 0.022))
-    scale = ax.figure.colorbar(shown, cax=bar, orientation="horizontal")
-    scale.outline.set_visible(False)
-    scale.set_ticks(ticks, labels=labels)
-    bar.tick_params(length=0, labelsize=8, colors=PALE, pad=2)
-    texts = bar.get_xticklabels()
-    texts[0].set_horizontalalignment("left")
-    texts[-1].set_horizontalalignment("right")
 
 
 def _limits(*images: np.ndarray) -> tuple[float, float]:
@@ -499,11 +344,3 @@ def _ndim(displacement: np.ndarray) -> int:
     if ndim not in (2, 3) or len(displacement) != ndim:
         raise ShapeError(f"viz: a displacement must have shape [2, H, W] or [3, D, H, W], not {displacement.shape}")
     return ndim
-
-
-def _unit(picojoules: float) -> tuple[str, float]:
-    """A unit that keeps numbers readable, and the factor from pJ to it."""
-    for unit, scale in (("pJ", 1.0), ("nJ", 1e-3), ("µJ", 1e-6)):
-        if picojoules * scale < 1000:
-            return unit, scale
-    return "mJ", 1e-9
