@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pysnnmed import Tensor, kernels, no_grad
 from pysnnmed.errors import ParameterError, ShapeError
 from pysnnmed.neurons import IF, LIF, Neuron, run, unroll
-from pysnnmed.neurons.base import MembraneState, Spike
+from pysnnmed.neurons.canonical import MembraneState
+from pysnnmed.neurons.firing import Binary, Spike
 from pysnnmed.surrogate import ATan, PiecewiseQuadratic, Sigmoid
 from pysnnmed.testing import check_gradient
 
@@ -20,20 +21,27 @@ def _models():
     """Every registered neuron with its defaults, and with the other choices of the options it has."""
     choices = {
         "default": {},
-        "hard": {"reset": "hard", "v_reset": -0.25, "detach_reset": False, "surrogate": Sigmoid()},
+        "hard": {"reset": "hard", "v_reset": -0.25, "surrogate": Sigmoid()},
+        "hard-attached": {"reset": "hard", "v_reset": -0.25, "detach_reset": False, "surrogate": Sigmoid()},
         "above": {"reset": "hard", "tie": ">"},
         "attached": {"detach_reset": False, "v_threshold": 0.75, "surrogate": PiecewiseQuadratic()},
+        "none": {"reset": "none", "gain": 0.5, "bias": 0.125},
+        "amount": {"amount": 1.5, "gain": 0.5},
+        "half-even": {"rounding": "half_even"},
+        "floor": {"rounding": "floor", "levels": 3, "surrogate": ATan()},
     }
     for model in Neuron.registry.values():
         options = {field.name for field in dataclasses.fields(model) if field.init}
         for name, choice in choices.items():
-            if choice.keys() <= options:
+            reset, attached = choice.get("reset", "soft"), not choice.get("detach_reset", True)
+            offered = reset in model.resets and (model.hard_reset_gradient or not (attached and reset == "hard"))
+            if choice.keys() <= options and offered:
                 yield pytest.param(model(**choice), id=f"{model.__name__}-{name}")
 
 
 MODELS = list(_models())
 every = pytest.mark.parametrize("neuron", MODELS)
-leaky = pytest.mark.parametrize("neuron", [m for m in MODELS if isinstance(m.values[0], LIF)])
+monotone = pytest.mark.parametrize("neuron", [m for m in MODELS if m.values[0].monotone])
 both = pytest.mark.parametrize("runner", [unroll, run])
 seeds = st.integers(0, 2**32 - 1)
 
@@ -124,7 +132,7 @@ def test_a_sample_does_not_depend_on_its_batch(neuron, seed):
         np.testing.assert_array_equal(run(neuron, data[:, i : i + 1])[0].data, together[:, i : i + 1])
 
 
-@every
+@monotone
 @given(low=st.integers(0, 64), high=st.integers(0, 64))
 def test_more_current_never_gives_fewer_spikes(neuron, low, high):
     x = np.array(sorted([low, high])) / 16
@@ -207,9 +215,9 @@ def test_bad_input_is_named(neuron, runner):
     ):
         runner(neuron, np.zeros((0, 2)))
     state = neuron.init(Tensor(np.zeros((1, 1))))
-    with pytest.raises(ShapeError, match=r"the state v has shape \(1, 1\), the input of one step \(2, 3\)"):
+    with pytest.raises(ShapeError, match=r"the state [iv] has shape \(1, 1\), the input of one step \(2, 3\)"):
         runner(neuron, np.zeros((4, 2, 3)), state)
-    with pytest.raises(ParameterError, match="the state v must have the type of the input, float32, not float64"):
+    with pytest.raises(ParameterError, match="the state [iv] must have the type of the input, float32, not float64"):
         runner(neuron, np.zeros((4, 1, 1), np.float32), state)
 
 
@@ -240,12 +248,14 @@ def test_rate_of_integrate_and_fire_is_a_rounded_clipped_relu(x, steps, threshol
     assert abs(spikes.data.mean() - np.clip(x / threshold, 0, 1)).item() <= 1 / (2 * steps)
 
 
-@leaky
-def test_gradient_of_a_step_is_the_surrogate_everywhere(neuron):
-    h = Tensor(np.linspace(-3, 3, 601), requires_grad=True)
-    spikes, _ = neuron.step(h, neuron.init(h))
+@every
+def test_gradient_of_a_step_is_that_of_the_spike_function_everywhere(neuron):
+    x = Tensor(np.linspace(-3, 10, 1301), requires_grad=True)
+    h = neuron.charge(x, neuron.init(x)).data
+    spikes, _ = neuron.step(x, neuron.init(x))
     spikes.sum().backward()
-    np.testing.assert_allclose(h.grad, neuron.surrogate(h.data - neuron.v_threshold), rtol=0, atol=1e-15)
+    expected = neuron.firing.derivative(h, neuron.v_threshold) * neuron.gain * neuron.unit
+    np.testing.assert_allclose(x.grad, expected, rtol=0, atol=1e-15)
 
 
 def test_the_tie_rule_decides_at_the_threshold():
@@ -319,7 +329,7 @@ def test_a_surrogate_of_ones_own_runs_on_every_backend():
 
 def test_a_threshold_per_channel_gets_a_gradient_per_channel():
     h, threshold = Tensor(currents(0)[0], True), Tensor(np.ones((3, 1)), True)
-    Spike.apply(h, threshold, strict=False, surrogate=ATan()).sum().backward()
+    Spike.apply(h, threshold, firing=Binary(strict=False, surrogate=ATan())).sum().backward()
     np.testing.assert_allclose(threshold.grad, -h.grad.sum(axis=(0, 2), keepdims=True)[0], rtol=1e-13)
 
 
@@ -332,7 +342,7 @@ def test_a_threshold_per_channel_gets_a_gradient_per_channel():
         ("v_threshold", 0.0, "positive and finite, not 0.0"),
         ("v_threshold", float("nan"), "positive and finite, not nan"),
         ("v_threshold", float("inf"), "positive and finite, not inf"),
-        ("reset", "sofft", "'soft' or 'hard', not 'sofft'"),
+        ("reset", "sofft", "one of soft, hard, none, not 'sofft'"),
         ("tie", "<", "'>=' or '>', not '<'"),
         ("v_reset", float("inf"), "finite, not inf"),
         ("v_initial", float("nan"), "finite, not nan"),
