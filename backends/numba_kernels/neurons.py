@@ -180,7 +180,8 @@ def _backward(
         of_amount[:] = 0
         for t in range(h.shape[0] - 1, -1, -1):
             h_row, g_row = h[t, a:b], g[a:b]
-            _slopes(h_row, v_threshold, spike, levels, surrogate, alpha, slope[:n], slope_threshold[:n])
+            of_v_threshold = slope_threshold[: n if learnable else 0]
+            _slopes(h_row, v_threshold, spike, levels, surrogate, alpha, slope[:n], of_v_threshold)
             _spike_back(g_s[t, a:b], h_row, g_row, g_spike[:n], amount, v_reset, soft, detach_reset)
             if learnable or not soft:
                 _spikes(h_row, v_threshold, spike, levels, s[:n])
@@ -244,25 +245,25 @@ def _charge_back(g, g_x, beta, constant):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _slopes(h, v_threshold, spike, levels, surrogate, alpha, of_h, of_threshold):
-    """The derivatives of the spike function at each h, for h and for v_threshold."""
+    """The derivatives of the spike function at each h, for h and, unless `of_threshold` is empty, for v_threshold."""
     if surrogate == _STRAIGHT_THROUGH:
-        zero = v_threshold - v_threshold
+        zero, one = v_threshold - v_threshold, v_threshold / v_threshold
         for i in range(h.size):
             u = h[i] / v_threshold
-            of_h[i] = 1 / v_threshold if zero <= u <= levels else zero
-            of_threshold[i] = -u * of_h[i]
-    elif spike == _TERNARY_AT_LEAST or spike == _TERNARY_ABOVE:
-        for i in range(h.size):
-            of_threshold[i] = -h[i]
-        _surrogate(of_threshold, v_threshold, surrogate, alpha, of_threshold)
+            of_h[i] = one / v_threshold if zero <= u <= levels else zero
+        for i in range(of_threshold.size):
+            of_threshold[i] = -(h[i] / v_threshold) * of_h[i]
+    elif spike in (_TERNARY_AT_LEAST, _TERNARY_ABOVE):
+        down = -h
+        _surrogate(down, v_threshold, surrogate, alpha, down)
         _surrogate(h, v_threshold, surrogate, alpha, of_h)
+        for i in range(of_threshold.size):
+            of_threshold[i] = down[i] - of_h[i]
         for i in range(h.size):
-            up, down = of_h[i], of_threshold[i]
-            of_h[i] = up + down
-            of_threshold[i] = down - up
+            of_h[i] += down[i]
     else:
         _surrogate(h, v_threshold, surrogate, alpha, of_h)
-        for i in range(h.size):
+        for i in range(of_threshold.size):
             of_threshold[i] = -of_h[i]
 
 

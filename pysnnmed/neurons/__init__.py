@@ -13,6 +13,7 @@ from .integer import ILIF, NILIF, thermometer
 from .integrate_and_fire import IF
 from .lif import LIF
 from .parametric import parametric
+from .presets import PRESETS, preset
 from .snntorch_leaky import SnnTorchLeaky
 from .ternary import TernaryLIF
 
@@ -24,12 +25,14 @@ __all__ = [
     "ILIF",
     "LIF",
     "NILIF",
+    "PRESETS",
     "BoundedILIF",
     "CurrentLIF",
     "Neuron",
     "SnnTorchLeaky",
     "TernaryLIF",
     "parametric",
+    "preset",
     "run",
     "thermometer",
     "unroll",

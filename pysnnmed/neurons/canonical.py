@@ -30,9 +30,9 @@ class Canonical(Neuron, abstract=True):
 
     beta in [0, 1] is the part of the membrane potential that survives one step, exp(-step / tau_mem); potentials are in
     units of `gain` times the input current. `v_initial` is v[-1]. `detach_reset` keeps the gradient out of the s of the
-    reset; a hard reset of spikes other than 0 and 1 has no gradient in s to keep out, and needs it. beta and v_threshold
-    may be scalar Tensors, which then receive gradients (see parametric). Raises ParameterError for a parameter that
-    breaks its rule.
+    reset; a hard reset of spikes other than 0 and 1 has no gradient in s to keep out, and needs it. beta and
+    v_threshold may be scalar Tensors, which then receive gradients (see parametric). Raises ParameterError for a
+    parameter that breaks its rule.
     """
 
     beta: float | Tensor = 0.5

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def run_in_segments(neuron: Neuron, x: Tensor, state: Any, steps: int | None, length: int) -> tuple[Tensor, Any]:
     """`neuron.sequence` in segments of `length` steps, of which only the states at their starts are kept."""
-    values = {field.name: getattr(neuron, field.name) for field in dataclasses.fields(neuron)}  # type: ignore[arg-type]
+    values = {field.name: getattr(neuron, field.name) for field in dataclasses.fields(neuron)}
     learnt = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     final = Final()
     segments = Segments(neuron, type(state), tuple(learnt), steps, length)
@@ -42,7 +42,7 @@ class Segments:
         return slice(start, min(start + self.length, self.starts(x).stop))
 
     def run(self, x: Tensor, state: list[Tensor], learnt: list[Tensor], n_steps: int) -> tuple[Tensor, list[Tensor]]:
-        neuron = dataclasses.replace(self.neuron, **dict(zip(self.learnt, learnt, strict=True)))  # type: ignore[type-var]
+        neuron = dataclasses.replace(self.neuron, **dict(zip(self.learnt, learnt, strict=True)))
         s, after = neuron.sequence(x, self.kind_of_state(*state), None if self.steps is None else n_steps)
         return s, list(after)
 

@@ -1,6 +1,6 @@
 """Spike functions: how much a membrane fires at a potential h, and what stands in for the derivative.
 
-A spike function F is called as F(h, v_threshold) on arrays and gives the spikes, of any type that converts to that of h.
+A spike function F is called as F(h, v_threshold) on arrays and gives the spikes, of any type that converts to h's.
 `derivative` is what training puts in the place of ds/dh, `threshold_derivative` in the place of ds/dv_threshold.
 `codes` numbers the formulas for compiled kernels, which cannot call Python: (spike function, largest count, surrogate,
 its alpha), or None where Python is needed; such a function runs on the reference backend.

@@ -25,7 +25,7 @@ class ILIF(Canonical):
 
     `rounding`: "half_up" as above; "half_even" rounds 0.5 to 0 and 1.5 to 2, as the code of the paper and SpikingJelly
     do; "floor" fires once per whole threshold, as sinabs and Rockpool do, there with `levels` infinite. Without a
-    `surrogate` the gradient is straight-through: ds/du = 1 on 0 <= u <= levels, u = h / v_threshold, both ends included.
+    `surrogate` the gradient is straight-through: ds/du = 1 on 0 <= u <= levels, ends included, u = h / v_threshold.
     A count is D binary spikes at inference: see `thermometer`. beta is SpikeYOLO's.
     Luo et al. 2024, "Integer-valued training and spike-driven inference spiking neural network for high-performance and
     energy-efficient object detection", equations 5 to 9.
@@ -81,7 +81,7 @@ def thermometer(count: Tensor, levels: int) -> Tensor:
     """The binary slots a count stands for: count [...] in 0..levels -> slots [levels, ...], s_d = [count > d].
 
     A linear layer gives the same for the count as for the sum over the slots, with the bias added once; for NILIF the
-    slots are applied with the weights divided by `levels`. Carries no gradient. Raises ParameterError for another count.
+    slots are applied with the weights divided by `levels`. Carries no gradient. Raises ParameterError for other counts.
     """
     c = count.data
     if not (levels >= 1 and c.size and c.min() >= 0 and c.max() <= levels and (c == np.floor(c)).all()):

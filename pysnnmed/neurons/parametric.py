@@ -30,7 +30,7 @@ def parametric(neuron: Model, leak_logit: Tensor | None = None, threshold_raw: T
         learnt["beta"] = ops.sigmoid(leak_logit)
     if threshold_raw is not None:
         learnt["v_threshold"] = ops.softplus(threshold_raw) + SMALLEST_THRESHOLD
-    return dataclasses.replace(neuron, **learnt)  # type: ignore[type-var]
+    return dataclasses.replace(neuron, **learnt)
 
 
 def leak_logit(beta: float) -> float:

@@ -19,7 +19,7 @@ class SnnTorchLeaky(LIF):
         fire     s[t] = 1 if h[t] > (1 + [v[t-1] > v_threshold]) v_threshold else 0
 
     charge and soft reset are those of lif.LIF. snnTorch 1.0.0 computes this for reset_delay=False, subtract, because
-    it subtracts the pending reset before it compares: with v[t-1] = 1.5 and h[t] = 1.8 at v_threshold = 1 nothing fires.
+    it subtracts the pending reset before it compares: with v[t-1] = 1.5, h[t] = 1.8 and v_threshold = 1 nothing fires.
     So more current can give fewer spikes. It is here to reproduce networks trained with snnTorch; use LIF for others.
     """
 
