@@ -43,9 +43,9 @@ class Ours:
 
     def kernel(self) -> np.ndarray:
         v0 = np.zeros_like(self.x[0])
-        return kernels.load(self.backend).lif_forward(
-            self.x, v0, STEPS, BETA, 1.0, 1.0, 0.0, True, self.neuron.firing, False
-        )[0]
+        return kernels.load(self.backend).lif_forward(self.x, v0, STEPS, BETA, 1.0, 1.0, 0.0, True, self.neuron.firing)[
+            0
+        ]
 
     def both(self) -> np.ndarray | None:
         x = Tensor(self.x, requires_grad=True)

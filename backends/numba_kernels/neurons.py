@@ -19,6 +19,7 @@ from ..numpy_kernels.neurons import lif_forward as _reference_forward
 from ..threads import for_ranges
 
 _BLOCK = 4096  # neurons per block: the rows in use fit the first-level cache
+_POTENTIALS = 1 << 17  # and on the way back as many potentials over time at most, to stay in the second-level cache
 _GRAIN = 8  # blocks a thread takes at least
 _ATAN, _SIGMOID, _PIECEWISE_QUADRATIC = 0, 1, 2  # Surrogate.code
 _STRAIGHT_THROUGH = -2  # in its place
@@ -36,28 +37,25 @@ def lif_forward(
     v_reset: float,
     soft: bool,
     firing: Any,
-    keep_h: bool,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """See numpy_kernels.neurons.lif_forward. A spike function without compiled formulas runs there."""
     codes = _codes(firing)
     if codes is None:
-        return _reference_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing, keep_h)
+        return _reference_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing)
     number = x.dtype.type
     rows = np.ascontiguousarray(x).reshape(len(x), -1)
     n = rows.shape[1]
     s = np.empty((steps, n), x.dtype)
-    h = np.empty((steps if keep_h else 0, n), x.dtype)
     v_last = v0.astype(x.dtype).reshape(-1)
     numbers = number(beta), number(v_threshold), number(amount), number(v_reset), bool(soft), codes[0], number(codes[1])
-    for_ranges(lambda a, b: _forward(rows, v_last, s, h, *numbers, a, b), _n_blocks(n), _GRAIN)
-    shape = (steps, *x.shape[1:])
-    return s.reshape(shape), h.reshape(shape) if keep_h else None, v_last.reshape(v0.shape)
+    for_ranges(lambda a, b: _forward(rows, v_last, s, *numbers, a, b), -(-n // _BLOCK), _GRAIN)
+    return s.reshape(steps, *x.shape[1:]), v_last.reshape(v0.shape)
 
 
 def lif_backward(
     g_s: np.ndarray,
     g_v_last: np.ndarray | None,
-    h: np.ndarray,
+    x: np.ndarray,
     v0: np.ndarray,
     beta: float,
     v_threshold: float,
@@ -66,31 +64,32 @@ def lif_backward(
     soft: bool,
     firing: Any,
     detach_reset: bool,
-    constant: bool,
     learnable: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """See numpy_kernels.neurons.lif_backward. A spike function without compiled formulas runs there."""
     codes = _codes(firing)
     if codes is None:
         recurrence = beta, v_threshold, amount, v_reset, soft, firing
-        return _reference_backward(g_s, g_v_last, h, v0, *recurrence, detach_reset, constant, learnable)
-    number, steps = h.dtype.type, len(h)
-    spikes = np.ascontiguousarray(g_s).reshape(steps, -1)
-    potentials = np.ascontiguousarray(h).reshape(steps, -1)
-    first = np.ascontiguousarray(v0, h.dtype).reshape(-1)
+        return _reference_backward(g_s, g_v_last, x, v0, *recurrence, detach_reset, learnable)
+    number, steps = x.dtype.type, len(g_s)
+    g_spikes = np.ascontiguousarray(g_s).reshape(steps, -1)
+    rows = np.ascontiguousarray(x).reshape(len(x), -1)
+    first = np.ascontiguousarray(v0, x.dtype).reshape(-1)
     n = len(first)
-    g_x = (np.zeros if constant else np.empty)((1 if constant else steps, n), h.dtype)
-    g_v0 = np.zeros(n, h.dtype) if g_v_last is None else g_v_last.astype(h.dtype).reshape(-1)
-    sums = np.empty((_n_blocks(n), 3))
+    g_x = (np.zeros if len(rows) < steps else np.empty)(rows.shape, x.dtype)
+    g_v0 = np.zeros(n, x.dtype) if g_v_last is None else g_v_last.astype(x.dtype).reshape(-1)
+    size = max(64, min(_BLOCK, _POTENTIALS // steps))
+    n_blocks = -(-n // size)
+    sums = np.empty((n_blocks, 3))
     spike, levels, surrogate, alpha = codes
-    arrays = spikes, potentials, first, g_x, g_v0, sums
+    arrays = g_spikes, rows, first, g_x, g_v0, sums
     numbers = number(beta), number(v_threshold), number(amount), number(v_reset), number(levels), number(alpha)
-    flags = spike, surrogate, bool(soft), bool(detach_reset), bool(constant), bool(learnable)
-    for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, a, b), _n_blocks(n), _GRAIN)
-    g_x, g_v0 = g_x.reshape(-1, *h.shape[1:]), g_v0.reshape(v0.shape)
+    flags = spike, surrogate, bool(soft), bool(detach_reset), bool(learnable)
+    for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, size, a, b), n_blocks, _GRAIN)
+    g_x, g_v0 = g_x.reshape(x.shape), g_v0.reshape(v0.shape)
     if not learnable:
         return g_x, g_v0, None, None, None
-    g_beta, g_threshold, g_amount = sums.sum(axis=0).astype(h.dtype)
+    g_beta, g_threshold, g_amount = sums.sum(axis=0).astype(x.dtype)
     return g_x, g_v0, np.asarray(g_beta), np.asarray(g_threshold), np.asarray(g_amount)
 
 
@@ -101,20 +100,14 @@ def _codes(firing: Any) -> tuple[int, float, int, float] | None:
     return codes if codes is not None and codes[2] in compiled else None
 
 
-def _n_blocks(n: int) -> int:
-    return -(-n // _BLOCK)
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
-def _forward(x, v, s, h, beta, v_threshold, amount, v_reset, soft, spike, levels, first_block, last_block):
-    """Run blocks of neurons over time; v [N] holds v[-1] before and v[T-1] after; h [T, N], or empty if not wanted."""
+def _forward(x, v, s, beta, v_threshold, amount, v_reset, soft, spike, levels, first_block, last_block):
+    """Run blocks of neurons over time; v [N] holds v[-1] before and v[T-1] after."""
     for block in range(first_block, last_block):
         a, b = block * _BLOCK, min((block + 1) * _BLOCK, v.size)
         for t in range(s.shape[0]):
             row = v[a:b]
             _charge(x[min(t, x.shape[0] - 1), a:b], row, beta)
-            if h.shape[0] > 0:
-                h[t, a:b] = row
             _spikes(row, v_threshold, spike, levels, s[t, a:b])
             _reset(row, s[t, a:b], amount, v_reset, soft)
 
@@ -162,24 +155,30 @@ def _spikes(h, v_threshold, spike, levels, s):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _backward(
-    g_s, h, v0, g_x, g, sums,
+    g_s, x, v0, g_x, g, sums,
     beta, v_threshold, amount, v_reset, levels, alpha,
-    spike, surrogate, soft, detach_reset, constant, learnable,
-    first_block, last_block,
+    spike, surrogate, soft, detach_reset, learnable,
+    size, first_block, last_block,
 ):  # fmt: skip
-    """Go back through time block by block; g [N] holds the gradient of v[T-1] before and that of v[-1] after."""
-    s, slope, slope_threshold = np.empty(_BLOCK, h.dtype), np.empty(_BLOCK, h.dtype), np.empty(_BLOCK, h.dtype)
-    g_spike, before = np.empty(_BLOCK, h.dtype), np.empty(_BLOCK, h.dtype)
-    of_beta, of_threshold = np.empty(_BLOCK, h.dtype), np.empty(_BLOCK, h.dtype)
-    of_amount = np.empty(_BLOCK, h.dtype)
+    """Go forward and back through time block by block; g [N]: gradient of v[T-1] before and of v[-1] after."""
+    s, slope, slope_threshold = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
+    h, g_spike, before = np.empty((g_s.shape[0], size), x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
+    of_beta, of_threshold, of_amount = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
+    constant = x.shape[0] < g_s.shape[0]
     for block in range(first_block, last_block):
-        a, b = block * _BLOCK, min((block + 1) * _BLOCK, v0.size)
+        a, b = block * size, min((block + 1) * size, v0.size)
         n = b - a
+        before[:n] = v0[a:b]
+        for t in range(h.shape[0]):
+            _charge(x[0 if constant else t, a:b], before[:n], beta)
+            h[t, :n] = before[:n]
+            _spikes(before[:n], v_threshold, spike, levels, s[:n])
+            _reset(before[:n], s[:n], amount, v_reset, soft)
         of_beta[:] = 0
         of_threshold[:] = 0
         of_amount[:] = 0
         for t in range(h.shape[0] - 1, -1, -1):
-            h_row, g_row = h[t, a:b], g[a:b]
+            h_row, g_row = h[t, :n], g[a:b]
             of_v_threshold = slope_threshold[: n if learnable else 0]
             _slopes(h_row, v_threshold, spike, levels, surrogate, alpha, slope[:n], of_v_threshold)
             _spike_back(g_s[t, a:b], h_row, g_row, g_spike[:n], amount, v_reset, soft, detach_reset)
@@ -192,8 +191,8 @@ def _backward(
             _reset_back(s[:n], slope[:n], g_spike[:n], g_row, soft)
             if learnable:
                 if t > 0:
-                    before[:n] = h[t - 1, a:b]
-                    _spikes(h[t - 1, a:b], v_threshold, spike, levels, s[:n])
+                    before[:n] = h[t - 1, :n]
+                    _spikes(h[t - 1, :n], v_threshold, spike, levels, s[:n])
                     _reset(before[:n], s[:n], amount, v_reset, soft)
                 else:
                     before[:n] = v0[a:b]

@@ -44,7 +44,8 @@ class SpikeSequence(Function):
     """All steps of a neuron in canonical form in one kernel, equal to the unrolled steps in results and gradients.
 
     x [T, ...] (or [...] with `steps`, a current constant over time), v0 [...], beta [], v_threshold [], amount []
-    -> s [T, ...], and v[T-1] in `final`. Of all it computed it keeps h alone; spikes and membranes follow from h.
+    -> s [T, ...], and v[T-1] in `final`. It keeps its inputs only: the way back computes h again, a block of neurons
+    at a time, which costs less than writing h to memory and reading it.
     """
 
     def forward(
@@ -60,16 +61,16 @@ class SpikeSequence(Function):
         final: Final,
     ) -> np.ndarray:
         ctx.constant, ctx.final, ctx.detach_reset = steps is not None, final, neuron.detach_reset
+        x, steps = (x[None], steps) if steps is not None else (x, len(x))
         soft = neuron.reset != "hard"
         ctx.recurrence = beta.item(), v_threshold.item(), amount.item(), neuron.v_reset, soft, neuron.firing
-        x, steps = (x[None], steps) if ctx.constant else (x, len(x))
-        s, h, v_last = kernels.run("lif_forward", x, v0, steps, *ctx.recurrence, any(ctx.needs))
+        s, v_last = kernels.run("lif_forward", x, v0, steps, *ctx.recurrence)
         final.values = [v_last]
-        ctx.save(h, v0)
+        ctx.save(x, v0)
         return s
 
     def backward(ctx, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
-        h, v0 = ctx.saved
-        options = ctx.detach_reset, ctx.constant, any(ctx.needs[2:])
-        g_x, *others = kernels.run("lif_backward", grad, ctx.final.grads.get(0), h, v0, *ctx.recurrence, *options)
+        x, v0 = ctx.saved
+        options = ctx.detach_reset, any(ctx.needs[2:])
+        g_x, *others = kernels.run("lif_backward", grad, ctx.final.grads.get(0), x, v0, *ctx.recurrence, *options)
         return g_x[0] if ctx.constant else g_x, *others

@@ -43,17 +43,17 @@ def _forward(draw):
     rows = 1 if draw(st.booleans()) else steps
     # multiples of 1/8, so that membranes meet the threshold exactly and the tie rule counts
     x, v0 = (rng.integers(-16, 24, (n, *size)) / 8 for n in (rows, 1))
-    return (x.astype(dtype), v0[0].astype(dtype), steps, *options, draw(st.booleans()))
+    return (x.astype(dtype), v0[0].astype(dtype), steps, *options)
 
 
 @st.composite
 def _backward(draw):
     steps, size, rng, options = draw(_recurrence())
-    h = rng.integers(-16, 24, (steps, *size)) / 8
-    g_s, v0 = rng.normal(size=(steps, *size)), rng.normal(size=size)
+    rows = 1 if draw(st.booleans()) else steps
+    x, v0 = (rng.integers(-16, 24, (n, *size)) / 8 for n in (rows, 1))
+    g_s = rng.normal(size=(steps, *size))
     g_v_last = rng.normal(size=size) if draw(st.booleans()) else None
-    detach_reset, constant, learnable = (draw(st.booleans()) for _ in range(3))
-    return (g_s, g_v_last, h, v0, *options, detach_reset, constant, learnable)
+    return (g_s, g_v_last, x, v0[0], *options, draw(st.booleans()), draw(st.booleans()))
 
 
 CASES = {
