@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pysnnmed import Tensor, kernels, no_grad
@@ -42,6 +42,7 @@ MODELS = list(_models())
 every = pytest.mark.parametrize("neuron", MODELS)
 monotone = pytest.mark.parametrize("neuron", [m for m in MODELS if m.values[0].monotone])
 both = pytest.mark.parametrize("runner", [unroll, run])
+few = settings(max_examples=max(1, settings.default.max_examples // 4))  # there are many neurons
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -68,6 +69,7 @@ def test_without_input_there_are_no_spikes(neuron, runner):
 
 @every
 @both
+@few
 @given(seed=seeds, cut=st.integers(1, 5))
 def test_running_in_two_parts_equals_running_at_once(neuron, runner, seed, cut):
     data, weight = currents(seed), np.random.default_rng(seed).normal(size=(6, 2, 3, 4))
@@ -88,6 +90,7 @@ def test_running_in_two_parts_equals_running_at_once(neuron, runner, seed, cut):
 
 
 @every
+@few
 @given(seed=seeds)
 def test_a_step_changes_neither_its_input_nor_its_state(neuron, seed):
     data = currents(seed, steps=2)
@@ -102,6 +105,7 @@ def test_a_step_changes_neither_its_input_nor_its_state(neuron, seed):
 
 
 @every
+@few
 @given(seed=seeds)
 def test_neurons_are_interchangeable(neuron, seed):
     data = currents(seed, shape=(24,))
@@ -111,6 +115,7 @@ def test_neurons_are_interchangeable(neuron, seed):
 
 @every
 @both
+@few
 @given(seed=seeds, now=st.integers(1, 5))
 def test_the_future_does_not_change_the_past(neuron, runner, seed, now):
     data = currents(seed)
@@ -123,6 +128,7 @@ def test_the_future_does_not_change_the_past(neuron, runner, seed, now):
 
 
 @every
+@few
 @given(seed=seeds)
 def test_a_sample_does_not_depend_on_its_batch(neuron, seed):
     data = currents(seed, shape=(3, 2, 5))
@@ -132,6 +138,7 @@ def test_a_sample_does_not_depend_on_its_batch(neuron, seed):
 
 
 @monotone
+@few
 @given(low=st.integers(0, 64), high=st.integers(0, 64))
 def test_more_current_never_gives_fewer_spikes(neuron, low, high):
     x = np.array(sorted([low, high])) / 16
@@ -139,7 +146,7 @@ def test_more_current_never_gives_fewer_spikes(neuron, low, high):
     assert few <= many
 
 
-@every
+@pytest.mark.parametrize("neuron", [m for m in MODELS if m.id.endswith("default")])
 @both
 def test_two_thousand_steps_backpropagate(neuron, runner, rng):
     x = Tensor(rng.normal(0.4, 0.8, (2000, 3)), requires_grad=True)
@@ -163,6 +170,7 @@ def test_the_type_of_the_input_is_kept(neuron, runner, dtype):
 @every
 @pytest.mark.parametrize("backend", kernels.available())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@few
 @given(seed=seeds, constant=st.booleans())
 def test_fused_equals_unrolled(neuron, backend, dtype, seed, constant):
     rng = np.random.default_rng(seed)
@@ -188,6 +196,7 @@ def test_fused_equals_unrolled(neuron, backend, dtype, seed, constant):
 
 
 @every
+@few
 @given(seed=seeds)
 def test_a_constant_current_equals_its_copies(neuron, seed):
     data = currents(seed, steps=1)[0]

@@ -7,7 +7,7 @@ import pytest
 
 from pysnnmed import Tensor
 from pysnnmed.errors import ParameterError
-from pysnnmed.neurons import ILIF, PRESETS, Neuron, preset, run, unroll
+from pysnnmed.neurons import ILIF, LIF, PRESETS, Neuron, preset, run, unroll
 from pysnnmed.surrogate import ATan
 
 TAU = 3.476059496782207  # of the sinabs recordings: exp(-1 / TAU) = 0.75
@@ -124,3 +124,42 @@ def test_unknown_names_and_parameters_are_named():
         preset("snntorch_leaky", beta=0)
     assert isinstance(preset("sinabs_iaf", multiple=False, min_v_mem=-0.5), ILIF)
     assert math.isclose(preset("snntorch_leaky", beta=0.75).amount, 4 / 3)
+
+
+# ------------------------------------------------------------------------------------------------ NIR traces
+
+NIR = {"tau": 2.5e-3, "dt": 1e-4, "v_threshold": 0.1}
+EULER, EXACT, DECAY = preset("nir_lif", **NIR), preset("nir_lif", **NIR, exact=True), math.exp(-0.04)
+BETWEEN = LIF(DECAY, 0.1, gain=0.04)  # decays exactly, charges as Euler
+# simulator: (neuron, factor of its membrane, steps its spikes and its membrane come later, membrane, tolerance).
+# the exact solution resets within a step; lava starts one step later; spyx resets and fires one step later; nengo, snnTorch and SpiNNaker2 have other units;
+# lava's fixed point and SpiNNaker2 round
+SIMULATORS = {
+    "exact": (LIF(DECAY, 0.1, gain=1 - DECAY), 1, (0, 0), "v", 6.3e-4),
+    "lava_cpu_float": (EULER, 1, (1, 1), "v", 1e-7),
+    "lava_cpu_fixed": (EULER, 16_000, (1, 1), "v", 15),
+    "lava_loihi_fixed": (EULER, 16_000, (1, 1), "v", 129),  # reads 128 at a spike
+    "nengo": (EXACT, 10, (0, 0), "v", 1e-7),
+    "norse": (EULER, 1, (0, 0), "v", 1e-7),
+    "rockpool": (BETWEEN, 1, (0, 0), "v", 1e-6),
+    "sinabs": (BETWEEN, 1, (0, 0), "v", 1e-6),
+    "snntorch": (EULER, 25, (0, 0), "v", 1e-5),
+    "spinnaker2": (EULER, 25, (0, 0), "v", 1e-3),
+    "spyx": (LIF(0.96, 0.1, gain=0.04, amount=0.1 / 0.96, tie=">"), 1, (1, 0), "h", 1e-6),
+}
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_equals_the_traces_of_the_nir_paper(simulator, golden):
+    neuron, factor, (spike_delay, membrane_delay), kind, tolerance = SIMULATORS[simulator]
+    with np.load(golden / "nir_lif_traces.npz") as traces:
+        x, v, z = traces["input"][:, None], traces[f"{simulator}/v"], traces[f"{simulator}/z"] > 0
+    state, spikes, membranes = neuron.init(Tensor(x[0])), [], []
+    for current in x:
+        h = neuron.charge(Tensor(current), state)
+        s, state = neuron.step(Tensor(current), state)
+        spikes.append(s.item())
+        membranes.append(factor * (h if kind == "h" else state.v).item())
+    np.testing.assert_array_equal(spikes[: len(x) - spike_delay], z[spike_delay:])
+    np.testing.assert_allclose(membranes[: len(x) - membrane_delay], v[membrane_delay:], rtol=0, atol=tolerance)
+    assert sum(spikes) == 4

@@ -128,8 +128,8 @@ def _refuse_nan(neuron: Neuron, x: Tensor, start: Any, after: Any) -> None:
             f"{name}: the input must not hold NaN, as {n_bad} of its {x.size} values do; look for the first layer or "
             f"image that holds one"
         )
-    culprit = "state" if any(np.isnan(part.data).any() for part in start) else "input, infinite somewhere,"
-    raise ParameterError(f"{name}: the initial {culprit} makes the membrane NaN; give finite values")
+    culprit = "initial state" if any(np.isnan(part.data).any() for part in start) else "input, infinite somewhere,"
+    raise ParameterError(f"{name}: the {culprit} makes the membrane NaN; give finite values")
 
 
 def value_of(parameter: float | Tensor) -> float:
