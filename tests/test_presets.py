@@ -132,8 +132,8 @@ NIR = {"tau": 2.5e-3, "dt": 1e-4, "v_threshold": 0.1}
 EULER, EXACT, DECAY = preset("nir_lif", **NIR), preset("nir_lif", **NIR, exact=True), math.exp(-0.04)
 BETWEEN = LIF(DECAY, 0.1, gain=0.04)  # decays exactly, charges as Euler
 # simulator: (neuron, factor of its membrane, steps its spikes and its membrane come later, membrane, tolerance).
-# the exact solution resets within a step; lava starts one step later; spyx resets and fires one step later; nengo, snnTorch and SpiNNaker2 have other units;
-# lava's fixed point and SpiNNaker2 round
+# The exact solution resets within a step; lava starts one step later; spyx resets and fires one step later; nengo,
+# snnTorch and SpiNNaker2 have other units; lava's fixed point and SpiNNaker2 round
 SIMULATORS = {
     "exact": (LIF(DECAY, 0.1, gain=1 - DECAY), 1, (0, 0), "v", 6.3e-4),
     "lava_cpu_float": (EULER, 1, (1, 1), "v", 1e-7),
