@@ -9,7 +9,7 @@ from pysnnmed.tensor import Function
 from pysnnmed.testing import check_gradient
 
 # Their backward is not the derivative of their forward: a surrogate stands in for the step. Tested in test_neurons.
-SURROGATE = {"Spike", "SpikeSequence"}
+SURROGATE = {"Spike", "SpikeSequence", "SegmentedSequence"}
 
 
 def test_every_function_has_a_sample():

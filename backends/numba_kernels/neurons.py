@@ -2,6 +2,9 @@
 
 A block is a fixed range of neurons, whatever the number of threads, and its sums are added up in the order of the
 blocks: the result does not depend on the threads. The equations stand with the reference, `numpy_kernels.neurons`.
+
+Each step is several short loops over rows in the cache, not one: with many arrays in a loop the compiler gives up
+proving that they do not overlap, and vectorises nothing. Numbers in the loops have the type of the arrays.
 """
 
 from __future__ import annotations
@@ -12,11 +15,16 @@ import numpy as np
 from numba import njit
 
 from ..numpy_kernels.neurons import lif_backward as _reference_backward
+from ..numpy_kernels.neurons import lif_forward as _reference_forward
 from ..threads import for_ranges
 
 _BLOCK = 4096  # neurons per block: the rows in use fit the first-level cache
+_POTENTIALS = 1 << 17  # and on the way back as many potentials over time at most, to stay in the second-level cache
 _GRAIN = 8  # blocks a thread takes at least
 _ATAN, _SIGMOID, _PIECEWISE_QUADRATIC = 0, 1, 2  # Surrogate.code
+_STRAIGHT_THROUGH = -2  # in its place
+# codes of the spike functions, pysnnmed.neurons.firing
+_AT_LEAST, _ABOVE, _TERNARY_AT_LEAST, _TERNARY_ABOVE, _HALF_UP, _HALF_EVEN = range(6)
 
 
 def lif_forward(
@@ -25,152 +33,205 @@ def lif_forward(
     steps: int,
     beta: float,
     v_threshold: float,
+    amount: float,
     v_reset: float,
     soft: bool,
-    strict: bool,
-    keep_h: bool,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """See numpy_kernels.neurons.lif_forward."""
+    firing: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """See numpy_kernels.neurons.lif_forward. A spike function without compiled formulas runs there."""
+    codes = _codes(firing)
+    if codes is None:
+        return _reference_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing)
     number = x.dtype.type
     rows = np.ascontiguousarray(x).reshape(len(x), -1)
     n = rows.shape[1]
     s = np.empty((steps, n), x.dtype)
-    h = np.empty((steps if keep_h else 1, n), x.dtype)  # without keep_h one row, overwritten at each step
     v_last = v0.astype(x.dtype).reshape(-1)
-    options = number(beta), number(v_threshold), number(v_reset), bool(soft), bool(strict)
-    for_ranges(lambda a, b: _forward(rows, v_last, s, h, *options, a, b), _n_blocks(n), _GRAIN)
-    shape = (steps, *x.shape[1:])
-    return s.reshape(shape), h.reshape(shape) if keep_h else None, v_last.reshape(v0.shape)
+    numbers = number(beta), number(v_threshold), number(amount), number(v_reset), bool(soft), codes[0], number(codes[1])
+    for_ranges(lambda a, b: _forward(rows, v_last, s, *numbers, a, b), -(-n // _BLOCK), _GRAIN)
+    return s.reshape(steps, *x.shape[1:]), v_last.reshape(v0.shape)
 
 
 def lif_backward(
     g_s: np.ndarray,
     g_v_last: np.ndarray | None,
-    h: np.ndarray,
+    x: np.ndarray,
     v0: np.ndarray,
     beta: float,
     v_threshold: float,
+    amount: float,
     v_reset: float,
     soft: bool,
-    strict: bool,
+    firing: Any,
     detach_reset: bool,
-    surrogate: Any,
-    constant: bool,
     learnable: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """See numpy_kernels.neurons.lif_backward. A surrogate without a compiled formula runs there."""
-    code = getattr(surrogate, "code", -1)
-    if code not in (_ATAN, _SIGMOID, _PIECEWISE_QUADRATIC):
-        recurrence = beta, v_threshold, v_reset, soft, strict
-        return _reference_backward(g_s, g_v_last, h, v0, *recurrence, detach_reset, surrogate, constant, learnable)
-    number, steps = h.dtype.type, len(h)
-    spikes = np.ascontiguousarray(g_s).reshape(steps, -1)
-    potentials = np.ascontiguousarray(h).reshape(steps, -1)
-    first = np.ascontiguousarray(v0, h.dtype).reshape(-1)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """See numpy_kernels.neurons.lif_backward. A spike function without compiled formulas runs there."""
+    codes = _codes(firing)
+    if codes is None:
+        recurrence = beta, v_threshold, amount, v_reset, soft, firing
+        return _reference_backward(g_s, g_v_last, x, v0, *recurrence, detach_reset, learnable)
+    number, steps = x.dtype.type, len(g_s)
+    g_spikes = np.ascontiguousarray(g_s).reshape(steps, -1)
+    rows = np.ascontiguousarray(x).reshape(len(x), -1)
+    first = np.ascontiguousarray(v0, x.dtype).reshape(-1)
     n = len(first)
-    g_x = (np.zeros if constant else np.empty)((1 if constant else steps, n), h.dtype)
-    g_v0 = np.zeros(n, h.dtype) if g_v_last is None else g_v_last.astype(h.dtype).reshape(-1)
-    sums = np.empty((_n_blocks(n), 2))
-    arrays = spikes, potentials, first, g_x, g_v0, sums
-    numbers = number(beta), number(v_threshold), number(v_reset), code, number(surrogate.alpha)
-    flags = bool(soft), bool(strict), bool(detach_reset), bool(constant), bool(learnable)
-    for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, a, b), _n_blocks(n), _GRAIN)
-    g_x, g_v0 = g_x.reshape(-1, *h.shape[1:]), g_v0.reshape(v0.shape)
+    g_x = (np.zeros if len(rows) < steps else np.empty)(rows.shape, x.dtype)
+    g_v0 = np.zeros(n, x.dtype) if g_v_last is None else g_v_last.astype(x.dtype).reshape(-1)
+    size = max(64, min(_BLOCK, _POTENTIALS // steps))
+    n_blocks = -(-n // size)
+    sums = np.empty((n_blocks, 3))
+    spike, levels, surrogate, alpha = codes
+    arrays = g_spikes, rows, first, g_x, g_v0, sums
+    numbers = number(beta), number(v_threshold), number(amount), number(v_reset), number(levels), number(alpha)
+    flags = spike, surrogate, bool(soft), bool(detach_reset), bool(learnable)
+    for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, size, a, b), n_blocks, _GRAIN)
+    g_x, g_v0 = g_x.reshape(x.shape), g_v0.reshape(v0.shape)
     if not learnable:
-        return g_x, g_v0, None, None
-    g_beta, g_threshold = sums.sum(axis=0).astype(h.dtype)
-    return g_x, g_v0, np.asarray(g_beta), np.asarray(g_threshold)
+        return g_x, g_v0, None, None, None
+    g_beta, g_threshold, g_amount = sums.sum(axis=0).astype(x.dtype)
+    return g_x, g_v0, np.asarray(g_beta), np.asarray(g_threshold), np.asarray(g_amount)
 
 
-def _n_blocks(n: int) -> int:
-    return -(-n // _BLOCK)
+def _codes(firing: Any) -> tuple[int, float, int, float] | None:
+    """The formulas of a spike function by number, None if one of them is not compiled here."""
+    codes = getattr(firing, "codes", None)
+    compiled = (_STRAIGHT_THROUGH, _ATAN, _SIGMOID, _PIECEWISE_QUADRATIC)
+    return codes if codes is not None and codes[2] in compiled else None
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _forward(x, v, s, h, beta, v_threshold, v_reset, soft, strict, first_block, last_block):
+def _forward(x, v, s, beta, v_threshold, amount, v_reset, soft, spike, levels, first_block, last_block):
     """Run blocks of neurons over time; v [N] holds v[-1] before and v[T-1] after."""
     for block in range(first_block, last_block):
         a, b = block * _BLOCK, min((block + 1) * _BLOCK, v.size)
         for t in range(s.shape[0]):
-            x_row, h_row = x[min(t, x.shape[0] - 1), a:b], h[min(t, h.shape[0] - 1), a:b]
-            _step(x_row, v[a:b], s[t, a:b], h_row, beta, v_threshold, v_reset, soft, strict)
+            row = v[a:b]
+            _charge(x[min(t, x.shape[0] - 1), a:b], row, beta)
+            _spikes(row, v_threshold, spike, levels, s[t, a:b])
+            _reset(row, s[t, a:b], amount, v_reset, soft)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _step(x, v, s, h, beta, v_threshold, v_reset, soft, strict):
-    """Charge, fire, reset. A loop over rows of its own, because the compiler vectorises this one and not a nest."""
+def _charge(x, v, beta):
     for i in range(v.size):
-        u = v[i] * beta + x[i]
-        fired = u > v_threshold if strict else u >= v_threshold
-        after = u - v_threshold if soft else v_reset
-        h[i] = u
-        s[i] = fired
-        v[i] = after if fired else u
+        v[i] = v[i] * beta + x[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reset(h, s, amount, v_reset, soft):
+    if soft:
+        for i in range(h.size):
+            h[i] -= amount * s[i]
+    else:
+        for i in range(h.size):
+            h[i] = v_reset if s[i] != 0 else h[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _spikes(h, v_threshold, spike, levels, s):
+    """s = the spikes at each h, by the spike function numbered `spike`: one loop per function, each vectorised."""
+    zero = v_threshold - v_threshold
+    if spike == _AT_LEAST:
+        for i in range(h.size):
+            s[i] = h[i] >= v_threshold
+    elif spike == _ABOVE:
+        for i in range(h.size):
+            s[i] = h[i] > v_threshold
+    elif spike == _TERNARY_AT_LEAST:
+        for i in range(h.size):
+            s[i] = (h[i] >= v_threshold) - (-h[i] >= v_threshold)
+    elif spike == _TERNARY_ABOVE:
+        for i in range(h.size):
+            s[i] = (h[i] > v_threshold) - (-h[i] > v_threshold)
+    elif spike == _HALF_EVEN:
+        for i in range(h.size):
+            s[i] = min(max(np.rint(h[i] / v_threshold), zero), levels)
+    else:
+        half = h.dtype.type(0.5 if spike == _HALF_UP else 0)
+        for i in range(h.size):
+            s[i] = min(max(np.floor(h[i] / v_threshold + half), zero), levels)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _backward(
-    g_s, h, v0, g_x, g, sums,
-    beta, v_threshold, v_reset, code, alpha,
-    soft, strict, detach_reset, constant, learnable,
-    first_block, last_block,
+    g_s, x, v0, g_x, g, sums,
+    beta, v_threshold, amount, v_reset, levels, alpha,
+    spike, surrogate, soft, detach_reset, learnable,
+    size, first_block, last_block,
 ):  # fmt: skip
-    """Go back through time block by block; g [N] holds the gradient of v[T-1] before and that of v[-1] after.
-
-    Each step is several short loops over rows in the cache, not one: with many arrays in a loop the compiler gives up
-    proving that they do not overlap, and vectorises nothing.
-    """
-    through_spike, before = np.empty(_BLOCK, h.dtype), np.empty(_BLOCK, h.dtype)
-    of_beta, of_threshold = np.empty(_BLOCK, h.dtype), np.empty(_BLOCK, h.dtype)
+    """Go forward and back through time block by block; g [N]: gradient of v[T-1] before and of v[-1] after."""
+    s, slope, slope_threshold = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
+    h, g_spike, before = np.empty((g_s.shape[0], size), x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
+    of_beta, of_threshold, of_amount = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
+    constant = x.shape[0] < g_s.shape[0]
     for block in range(first_block, last_block):
-        a, b = block * _BLOCK, min((block + 1) * _BLOCK, v0.size)
+        a, b = block * size, min((block + 1) * size, v0.size)
+        n = b - a
+        before[:n] = v0[a:b]
+        for t in range(h.shape[0]):
+            _charge(x[0 if constant else t, a:b], before[:n], beta)
+            h[t, :n] = before[:n]
+            _spikes(before[:n], v_threshold, spike, levels, s[:n])
+            _reset(before[:n], s[:n], amount, v_reset, soft)
         of_beta[:] = 0
         of_threshold[:] = 0
+        of_amount[:] = 0
         for t in range(h.shape[0] - 1, -1, -1):
-            h_row, g_row, g_x_row = h[t, a:b], g[a:b], g_x[0 if constant else t, a:b]
-            _surrogate(h_row, v_threshold, code, alpha, through_spike)
-            _spike_back(g_s[t, a:b], h_row, g_row, through_spike, v_threshold, v_reset, soft, detach_reset)
+            h_row, g_row = h[t, :n], g[a:b]
+            of_v_threshold = slope_threshold[: n if learnable else 0]
+            _slopes(h_row, v_threshold, spike, levels, surrogate, alpha, slope[:n], of_v_threshold)
+            _spike_back(g_s[t, a:b], h_row, g_row, g_spike[:n], amount, v_reset, soft, detach_reset)
+            if learnable or not soft:
+                _spikes(h_row, v_threshold, spike, levels, s[:n])
             if learnable:
-                _add_threshold_gradient(h_row, g_row, through_spike, v_threshold, soft, strict, of_threshold)
-            _reset_back(h_row, through_spike, g_row, v_threshold, soft, strict)
+                _add_product(g_spike[:n], slope_threshold[:n], of_threshold)
+                if soft:
+                    _add_product(g_row, s[:n], of_amount)
+            _reset_back(s[:n], slope[:n], g_spike[:n], g_row, soft)
             if learnable:
                 if t > 0:
-                    _membrane(h[t - 1, a:b], v_threshold, v_reset, soft, strict, before)
+                    before[:n] = h[t - 1, :n]
+                    _spikes(h[t - 1, :n], v_threshold, spike, levels, s[:n])
+                    _reset(before[:n], s[:n], amount, v_reset, soft)
                 else:
-                    before[: b - a] = v0[a:b]
-                for i in range(b - a):
-                    of_beta[i] += g_row[i] * before[i]
-            _charge_back(g_row, g_x_row, beta, constant)
-        sums[block, 0] = of_beta[: b - a].astype(np.float64).sum()
-        sums[block, 1] = of_threshold[: b - a].astype(np.float64).sum()
+                    before[:n] = v0[a:b]
+                _add_product(g_row, before[:n], of_beta)
+            _charge_back(g_row, g_x[0 if constant else t, a:b], beta, constant)
+        sums[block, 0] = of_beta[:n].astype(np.float64).sum()
+        sums[block, 1] = of_threshold[:n].astype(np.float64).sum()
+        sums[block, 2] = -of_amount[:n].astype(np.float64).sum()
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _spike_back(g_s, h, g, through_spike, v_threshold, v_reset, soft, detach_reset):
-    """through_spike: surrogate derivative before, gradient reaching h[t] through s[t] after; g: gradient of v[t]."""
+def _spike_back(g_s, h, g, g_spike, amount, v_reset, soft, detach_reset):
+    """g_spike: gradient of s[t], of which g_s comes from outside and the rest through the reset, from g of v[t]."""
     if detach_reset:
         for i in range(g.size):
-            through_spike[i] *= g_s[i]
+            g_spike[i] = g_s[i]
+    elif soft:
+        for i in range(g.size):
+            g_spike[i] = g_s[i] - g[i] * amount
     else:
         for i in range(g.size):
-            through_spike[i] *= g_s[i] + g[i] * (-v_threshold if soft else v_reset - h[i])
+            g_spike[i] = g_s[i] + g[i] * (v_reset - h[i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_threshold_gradient(h, g, through_spike, v_threshold, soft, strict, of_threshold):
-    zero = v_threshold - v_threshold  # of the type of the arrays, as every number in these loops must be
-    for i in range(g.size):
-        fired = h[i] > v_threshold if strict else h[i] >= v_threshold
-        of_threshold[i] -= through_spike[i] + (g[i] if soft and fired else zero)
+def _add_product(x, y, out):
+    for i in range(x.size):
+        out[i] += x[i] * y[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _reset_back(h, through_spike, g, v_threshold, soft, strict):
+def _reset_back(s, slope, g_spike, g, soft):
     """g: gradient of v[t] before, of h[t] after."""
-    zero = v_threshold - v_threshold
-    for i in range(g.size):
-        fired = h[i] > v_threshold if strict else h[i] >= v_threshold
-        g[i] = through_spike[i] + (g[i] if soft or not fired else zero)
+    if soft:
+        for i in range(g.size):
+            g[i] += g_spike[i] * slope[i]
+    else:
+        for i in range(g.size):
+            g[i] = g_spike[i] * slope[i] + (g[i] if s[i] == 0 else s[i] - s[i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -182,12 +243,27 @@ def _charge_back(g, g_x, beta, constant):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _membrane(h, v_threshold, v_reset, soft, strict, out):
-    """out = the membrane after the reset, from the potential before it."""
-    for i in range(h.size):
-        fired = h[i] > v_threshold if strict else h[i] >= v_threshold
-        after = h[i] - v_threshold if soft else v_reset
-        out[i] = after if fired else h[i]
+def _slopes(h, v_threshold, spike, levels, surrogate, alpha, of_h, of_threshold):
+    """The derivatives of the spike function at each h, for h and, unless `of_threshold` is empty, for v_threshold."""
+    if surrogate == _STRAIGHT_THROUGH:
+        zero, one = v_threshold - v_threshold, v_threshold / v_threshold
+        for i in range(h.size):
+            u = h[i] / v_threshold
+            of_h[i] = one / v_threshold if zero <= u <= levels else zero
+        for i in range(of_threshold.size):
+            of_threshold[i] = -(h[i] / v_threshold) * of_h[i]
+    elif spike in (_TERNARY_AT_LEAST, _TERNARY_ABOVE):
+        down = -h
+        _surrogate(down, v_threshold, surrogate, alpha, down)
+        _surrogate(h, v_threshold, surrogate, alpha, of_h)
+        for i in range(of_threshold.size):
+            of_threshold[i] = down[i] - of_h[i]
+        for i in range(h.size):
+            of_h[i] += down[i]
+    else:
+        _surrogate(h, v_threshold, surrogate, alpha, of_h)
+        for i in range(of_threshold.size):
+            of_threshold[i] = -of_h[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

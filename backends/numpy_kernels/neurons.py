@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 _CHUNK = 16384  # neurons per chunk: a handful of float32 rows of this length fit the second-level cache
+_POTENTIALS = 1 << 20  # and as many potentials over time at most, where they are needed
 
 
 def lif_forward(
@@ -15,110 +17,117 @@ def lif_forward(
     steps: int,
     beta: float,
     v_threshold: float,
+    amount: float,
     v_reset: float,
     soft: bool,
-    strict: bool,
-    keep_h: bool,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Charge, fire and reset a leaky integrate-and-fire neuron `steps` times.
+    firing: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Charge, fire and reset a neuron with one membrane `steps` times.
 
-        h[t] = beta v[t-1] + x[t];  s[t] = [h[t] >= v_threshold] (strict: >);
-        v[t] = h[t] - v_threshold s[t] (soft) or, where s[t] = 1, v_reset (hard)
+        h[t] = beta v[t-1] + x[t];  s[t] = firing(h[t], v_threshold);
+        v[t] = h[t] - amount s[t] (soft) or, where s[t] != 0, v_reset (hard)
 
-    x [T, ...] with T = steps, or [1, ...] for a current constant over time; v0 [...] = v[-1].
-    -> (s [T, ...], h [T, ...] or None unless keep_h, v[T-1] [...]), of the type of x.
+    x [T, ...] with T = steps, or [1, ...] for a current constant over time; v0 [...] = v[-1]; `firing` is a spike
+    function, see pysnnmed.neurons.firing. -> (s [T, ...], v[T-1] [...]), of the type of x.
     """
     rows = x.reshape(len(x), -1)
     s = np.empty((steps, rows.shape[1]), x.dtype)
-    h = np.empty_like(s) if keep_h else None
     v_last = v0.astype(x.dtype).reshape(-1)
     for chunk in _chunks(len(v_last)):
         v = v_last[chunk]
         for t in range(steps):
-            v *= beta
-            v += rows[t if len(rows) > 1 else 0, chunk]
-            if h is not None:
-                h[t, chunk] = v
-            fired = v > v_threshold if strict else v >= v_threshold
-            s[t, chunk] = fired
-            if soft:
-                v -= v_threshold * s[t, chunk]
-            else:
-                v[fired] = v_reset
-    shape = (steps, *x.shape[1:])
-    return s.reshape(shape), None if h is None else h.reshape(shape), v_last.reshape(v0.shape)
+            _charge(v, beta, rows, t, chunk)
+            s[t, chunk] = firing(v, v_threshold)
+            _reset(v, s[t, chunk], amount, v_reset, soft)
+    return s.reshape(steps, *x.shape[1:]), v_last.reshape(v0.shape)
 
 
 def lif_backward(
     g_s: np.ndarray,
     g_v_last: np.ndarray | None,
-    h: np.ndarray,
+    x: np.ndarray,
     v0: np.ndarray,
     beta: float,
     v_threshold: float,
+    amount: float,
     v_reset: float,
     soft: bool,
-    strict: bool,
+    firing: Any,
     detach_reset: bool,
-    surrogate: Callable[[np.ndarray], np.ndarray],
-    constant: bool,
     learnable: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Backpropagation through time of `lif_forward`, from h alone.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Backpropagation through time of `lif_forward`, which keeps nothing: h is computed again, chunk by chunk.
 
-    g_s [T, ...] and g_v_last [...] (None: zero) are the gradients of the spikes and of the final membrane; `surrogate`
-    maps h - v_threshold to the derivative of the spike, and `detach_reset` leaves the s of the reset without gradient.
-    -> (g_x [T, ...], or [1, ...] summed over time if `constant`; g_v0 [...]; g_beta []; g_threshold []), the last two
-    None unless `learnable`.
+    x [T, ...] or [1, ...] and v0 [...] are those of the forward pass; g_s [T, ...] and g_v_last [...] (None: zero) are
+    the gradients of the spikes and of the final membrane; `detach_reset` leaves the s of the reset without gradient.
+    -> (g_x of the shape of x, summed over time if that is constant; g_v0 [...]; g_beta []; g_threshold [];
+    g_amount []), the last three None unless `learnable`.
 
-    With d = surrogate(h[t] - v_threshold) and the gradient g_v of v[t], step t of the way back is
-        g_spike = g_s[t] + g_v dv/ds,   dv/ds = -v_threshold (soft), v_reset - h[t] (hard), 0 (detached)
-        g_h     = g_spike d + g_v dv/dh,   dv/dh = 1 (soft), 1 - s[t] (hard)
-        g_x[t]  = g_h,   g_beta += g_h v[t-1],   g_threshold -= g_spike d + g_v s[t] (soft)
+    With the derivatives d and d' of `firing` for h[t] and v_threshold, and the gradient g_v of v[t], step t of the way
+    back is
+        g_spike = g_s[t] + g_v dv/ds,   dv/ds = -amount (soft), v_reset - h[t] (hard), 0 (detached)
+        g_h     = g_spike d + g_v dv/dh,   dv/dh = 1 (soft), [s[t] = 0] (hard)
+        g_x[t]  = g_h,   g_beta += g_h v[t-1],   g_threshold += g_spike d',   g_amount -= g_v s[t] (soft)
         g_v    <- beta g_h
     """
-    steps, dtype = len(h), h.dtype
-    spikes, potentials = g_s.reshape(steps, -1), h.reshape(steps, -1)
-    first = v0.reshape(-1)
+    steps, dtype = len(g_s), x.dtype
+    g_spikes, rows, first = g_s.reshape(steps, -1), x.reshape(len(x), -1), v0.reshape(-1)
     n = len(first)
-    g_x = np.zeros((1 if constant else steps, n), dtype)
+    g_x = np.zeros(rows.shape, dtype)
     g_v0 = np.zeros(n, dtype) if g_v_last is None else g_v_last.astype(dtype).reshape(-1)
-    g_beta = g_threshold = 0.0
-    for chunk in _chunks(n):
-        g_v = g_v0[chunk]
+    sums = np.zeros(3)  # of beta, v_threshold, amount
+    for chunk in _chunks(n, _POTENTIALS // steps):
+        g_v, v = g_v0[chunk], first[chunk].astype(dtype)
+        h = np.empty((steps, len(v)), dtype)
+        for t in range(steps):
+            _charge(v, beta, rows, t, chunk)
+            h[t] = v
+            _reset(v, firing(v, v_threshold).astype(dtype), amount, v_reset, soft)
         for t in reversed(range(steps)):
-            u = potentials[t, chunk]
-            fired = u > v_threshold if strict else u >= v_threshold
-            g_spike = spikes[t, chunk]
+            u, g_spike = h[t], g_spikes[t, chunk]
             if not detach_reset:
-                g_spike = g_spike + g_v * (-v_threshold if soft else v_reset - u)
-            through_spike = g_spike * surrogate(u - v_threshold)
+                g_spike = g_spike + g_v * (-amount if soft else v_reset - u)
             if learnable:
-                g_threshold -= through_spike.sum(dtype=np.float64) + (
-                    g_v.sum(where=fired, dtype=np.float64) if soft else 0
-                )
+                sums[1] += (g_spike * firing.threshold_derivative(u, v_threshold)).sum(dtype=np.float64)
+                if soft:
+                    sums[2] -= (g_v * firing(u, v_threshold)).sum(dtype=np.float64)
             if not soft:
-                g_v[fired] = 0
-            g_v += through_spike
+                g_v[firing(u, v_threshold) != 0] = 0
+            g_v += g_spike * firing.derivative(u, v_threshold)
             if learnable:
-                before = _membrane(potentials[t - 1, chunk], v_threshold, v_reset, soft, strict) if t else first[chunk]
-                g_beta += (g_v * before).sum(dtype=np.float64)
-            g_x[0 if constant else t, chunk] += g_v
+                before = first[chunk]
+                if t:
+                    before = h[t - 1].copy()
+                    _reset(before, firing(before, v_threshold).astype(dtype), amount, v_reset, soft)
+                sums[0] += (g_v * before).sum(dtype=np.float64)
+            g_x[_row(rows, t), chunk] += g_v
             g_v *= beta
-    g_x, g_v0 = g_x.reshape(-1, *h.shape[1:]), g_v0.reshape(v0.shape)
-    return (
-        g_x,
-        g_v0,
-        np.asarray(g_beta, dtype) if learnable else None,
-        np.asarray(g_threshold, dtype) if learnable else None,
-    )
+    g_x, g_v0 = g_x.reshape(x.shape), g_v0.reshape(v0.shape)
+    if not learnable:
+        return g_x, g_v0, None, None, None
+    g_beta, g_threshold, g_amount = sums.astype(dtype)
+    return g_x, g_v0, np.asarray(g_beta), np.asarray(g_threshold), np.asarray(g_amount)
 
 
-def _membrane(h: np.ndarray, v_threshold: float, v_reset: float, soft: bool, strict: bool) -> np.ndarray:
-    """The membrane after the reset, from the potential before it."""
-    fired = h > v_threshold if strict else h >= v_threshold
-    return np.where(fired, h - v_threshold if soft else h.dtype.type(v_reset), h)
+def _charge(v: np.ndarray, beta: float, rows: np.ndarray, t: int, chunk: slice) -> None:
+    """v <- h[t]."""
+    v *= beta
+    v += rows[_row(rows, t), chunk]
 
 
-def _chunks(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
+def _reset(h: np.ndarray, s: np.ndarray, amount: float, v_reset: float, soft: bool) -> None:
+    """h <- v[t]."""
+    if soft:
+        h -= amount * s
+    else:
+        h[s != 0] = v_reset
+
+
+def _row(rows: np.ndarray, t: int) -> int:
+    """The row of step t, of which there is one for all steps if the current is constant."""
+    return t if len(rows) > 1 else 0
+
+
+def _chunks(n: int, most: int = _CHUNK) -> Iterator[slice]:
+    size = max(1, min(_CHUNK, most))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -7,10 +7,33 @@ import importlib
 import pkgutil
 
 from .base import Neuron, run, unroll
+from .bounded import BoundedILIF
+from .current_based import CurrentLIF
+from .integer import ILIF, NILIF, thermometer
 from .integrate_and_fire import IF
 from .lif import LIF
+from .parametric import parametric
+from .presets import PRESETS, preset
+from .snntorch_leaky import SnnTorchLeaky
+from .ternary import TernaryLIF
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["IF", "LIF", "Neuron", "run", "unroll"]
+__all__ = [
+    "IF",
+    "ILIF",
+    "LIF",
+    "NILIF",
+    "PRESETS",
+    "BoundedILIF",
+    "CurrentLIF",
+    "Neuron",
+    "SnnTorchLeaky",
+    "TernaryLIF",
+    "parametric",
+    "preset",
+    "run",
+    "thermometer",
+    "unroll",
+]

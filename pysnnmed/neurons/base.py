@@ -1,38 +1,17 @@
-"""What a neuron model is, the spike and its surrogate derivative, and how a neuron runs over time."""
+"""What a neuron model is, and how it runs over time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import Field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from .. import ops
 from ..errors import ParameterError, ShapeError
-from ..tensor import Function, Tensor, unbroadcast
-
-SurrogateFunction = Callable[[np.ndarray], np.ndarray]
-
-
-class Spike(Function):
-    """s = 1 where h reaches the threshold (`strict`: exceeds it), else 0; the derivative is the surrogate's.
-
-    h [...], v_threshold [] -> s [...]. This and its fused form over time are the only Functions whose backward is not
-    the derivative of their forward.
-    """
-
-    def forward(
-        ctx, h: np.ndarray, v_threshold: np.ndarray, *, strict: bool, surrogate: SurrogateFunction
-    ) -> np.ndarray:
-        ctx.save(h, v_threshold)
-        ctx.surrogate = surrogate
-        return np.asarray(h > v_threshold if strict else h >= v_threshold).astype(h.dtype)
-
-    def backward(ctx, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        h, v_threshold = ctx.saved
-        g_h = grad * ctx.surrogate(h - v_threshold)
-        return g_h, unbroadcast(-g_h, v_threshold.shape) if ctx.needs[1] else None
+from ..tensor import Tensor
+from .checkpoints import run_in_segments
 
 
 class Neuron:
@@ -44,14 +23,19 @@ class Neuron:
                                                     and its gradients must be those of the steps
 
     The names are those of every neuron here: x input current, h potential after charging, s spikes, v potential after
-    reset. Subclasses are registered by name, and every test of neurons runs on every registered model.
+    reset. Subclasses are registered by name, except `abstract` ones, and every test of neurons runs on every
+    registered model. A model for which a law of those tests does not hold says so: `monotone` that a larger constant
+    current never gives fewer spikes. `unit` is what one spike is worth in s: s / unit is a whole number of events.
     """
 
     registry: ClassVar[dict[str, type[Neuron]]] = {}
+    monotone: ClassVar[bool] = True
+    unit: float = 1.0
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
-    def __init_subclass__(cls) -> None:
-        Neuron.registry[cls.__name__] = cls
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        if not abstract:
+            Neuron.registry[cls.__name__] = cls
 
     def init(self, x: Tensor) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define init")
@@ -68,20 +52,41 @@ def unroll(neuron: Neuron, x: Tensor, state: Any = None, steps: int | None = Non
 
     x [T, B, C, *S], or the current [B, C, *S] of every one of `steps` steps -> (spikes [T, B, C, *S], final state).
     `state` is the state to start from, `neuron.init` if omitted. Raises ParameterError for input that is not
-    floating-point or has no steps, ShapeError for a state of another shape than the input of one step.
+    floating-point, holds NaN or has no steps, ShapeError for a state of another shape than the input of one step.
     """
-    x, state = _checked(neuron, x, state, steps)
-    spikes = []
+    x, start = _checked(neuron, x, state, steps)
+    spikes, after = [], start
     for t in range(x.shape[0] if steps is None else steps):
-        s, state = neuron.step(x[t] if steps is None else x, state)
+        s, after = neuron.step(x[t] if steps is None else x, after)
         spikes.append(s)
-    return ops.stack(spikes), state
+    _refuse_nan(neuron, x, start, after)
+    return ops.stack(spikes), after
 
 
-def run(neuron: Neuron, x: Tensor, state: Any = None, steps: int | None = None) -> tuple[Tensor, Any]:
-    """As `unroll`, in one fused kernel where the neuron has one. Same arguments, results, gradients and errors."""
-    x, state = _checked(neuron, x, state, steps)
-    return neuron.sequence(x, state, steps)
+def run(
+    neuron: Neuron,
+    x: Tensor,
+    state: Any = None,
+    steps: int | None = None,
+    checkpoints: int | Literal["sqrt"] | None = None,
+) -> tuple[Tensor, Any]:
+    """As `unroll`, in one fused kernel where the neuron has one. Same arguments, results, gradients and errors.
+
+    With `checkpoints` = n, what backpropagation needs of the steps is not kept but computed again on the way back, in
+    n segments of time from the n states at their starts: memory for n states and one segment instead of for all T
+    steps, for one more forward pass. "sqrt" takes the least memory, sqrt(T) segments of sqrt(T) steps
+    (Chen et al. 2016, "Training deep nets with sublinear memory cost", section 4).
+    """
+    x, start = _checked(neuron, x, state, steps)
+    total = len(x) if steps is None else steps
+    segments = math.isqrt(total - 1) + 1 if checkpoints == "sqrt" else checkpoints
+    if segments is None:
+        s, after = neuron.sequence(x, start, steps)
+    else:
+        require_parameter(1 <= segments <= total, neuron, "checkpoints", f"'sqrt' or in 1..{total}", checkpoints)
+        s, after = run_in_segments(neuron, x, start, steps, -(-total // segments))
+    _refuse_nan(neuron, x, start, after)
+    return s, after
 
 
 def _checked(neuron: Neuron, x: Any, state: Any, steps: int | None) -> tuple[Tensor, Any]:
@@ -113,10 +118,18 @@ def _checked(neuron: Neuron, x: Any, state: Any, steps: int | None) -> tuple[Ten
     return x, state
 
 
-class MembraneState(NamedTuple):
-    """The state of a neuron with one membrane."""
-
-    v: Tensor  # membrane potential after the reset, of the shape of the input of one step
+def _refuse_nan(neuron: Neuron, x: Tensor, start: Any, after: Any) -> None:
+    """Raise ParameterError if a state became NaN. A NaN never leaves a membrane again, so the last one tells of all."""
+    if not any(part.size and np.isnan(part.data.min()) for part in after):
+        return
+    name, n_bad = type(neuron).__name__, int(np.isnan(x.data).sum())
+    if n_bad:
+        raise ParameterError(
+            f"{name}: the input must not hold NaN, as {n_bad} of its {x.size} values do; look for the first layer or "
+            f"image that holds one"
+        )
+    culprit = "initial state" if any(np.isnan(part.data).any() for part in start) else "input, infinite somewhere,"
+    raise ParameterError(f"{name}: the {culprit} makes the membrane NaN; give finite values")
 
 
 def value_of(parameter: float | Tensor) -> float:

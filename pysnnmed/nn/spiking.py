@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +12,9 @@ from .. import ops
 from ..errors import ParameterError, ShapeError
 from ..neurons import LIF, Neuron, run
 from ..neurons.base import value_of
+from ..neurons.parametric import leak_logit, parametric, threshold_raw
 from ..tensor import Tensor
 from .module import Module, Parameter
-
-SMALLEST_THRESHOLD = 1e-3  # a learnt threshold stays above this
-LARGEST_LEARNT_LEAK = 0.999  # where learning starts from a beta of 1, which no finite sigmoid reaches
-SMALLEST_LEARNT_LEAK = 0.001
 
 
 class Spiking(Module):
@@ -27,10 +23,10 @@ class Spiking(Module):
     With `steps`, x is the current [B, C, *S] of every one of that many steps: a layer whose input does not change over
     time computes its current once. See neurons.lif for the equations.
 
-    `learn_leak` and `learn_threshold` make beta and v_threshold of the neuron learnable, one scalar each, in a form
-    that keeps them valid whatever the optimiser does: beta = sigmoid(`leak_logit`) lies in (0, 1), and
-    v_threshold = softplus(`threshold_raw`) + 1e-3 is positive. They start at the values of `neuron`; a learnt beta
-    starts at 0.999 at most and 0.001 at least. Learnable leak: Fang et al. 2021 (PLIF).
+    `learn_leak` and `learn_threshold` make beta and v_threshold of the neuron learnable: the parameters `leak_logit`
+    and `threshold_raw`, one scalar each, make the neuron a parametric one (see neurons.parametric), whose beta and
+    v_threshold stay valid whatever the optimiser does. They start at the values of `neuron`; a learnt beta starts at
+    0.999 at most and 0.001 at least.
     Raises ParameterError for a neuron that does not have the parameter to be learnt, or a threshold below 1e-3.
     """
 
@@ -38,17 +34,9 @@ class Spiking(Module):
         self.neuron = LIF() if neuron is None else neuron
         self.leak_logit = self.threshold_raw = None
         if learn_leak:
-            beta = min(max(self._initial("beta"), SMALLEST_LEARNT_LEAK), LARGEST_LEARNT_LEAK)
-            self.leak_logit = Parameter(np.float32(math.log(beta / (1 - beta))))
+            self.leak_logit = Parameter(np.float32(leak_logit(self._initial("beta"))))
         if learn_threshold:
-            threshold = self._initial("v_threshold")
-            if threshold <= SMALLEST_THRESHOLD:
-                raise ParameterError(
-                    f"{self.label}: a learnt v_threshold must start above {SMALLEST_THRESHOLD}, not at {threshold}"
-                )
-            excess = threshold - SMALLEST_THRESHOLD
-            # the inverse of softplus, log(exp(y) - 1), without overflow
-            self.threshold_raw = Parameter(np.float32(excess + math.log(-math.expm1(-excess))))
+            self.threshold_raw = Parameter(np.float32(threshold_raw(self._initial("v_threshold"), self.label)))
 
     def forward(self, x: Tensor, steps: int | None = None) -> Tensor:
         spikes, _ = run(self.current_neuron(), x, steps=steps)
@@ -56,19 +44,13 @@ class Spiking(Module):
 
     def current_neuron(self) -> Neuron:
         """The neuron with the learnt parameters in place of the initial ones, as Tensors that carry gradients."""
-        return dataclasses.replace(self.neuron, **self._learnt())
+        return parametric(self.neuron, self.leak_logit, self.threshold_raw)
 
     def describe(self) -> str:
-        learnt = self._learnt()
-        return repr(self.neuron) + "".join(f", learnt {name} {value.item():.4g}" for name, value in learnt.items())
-
-    def _learnt(self) -> dict[str, Tensor]:
-        learnt = {}
-        if self.leak_logit is not None:
-            learnt["beta"] = ops.sigmoid(self.leak_logit)
-        if self.threshold_raw is not None:
-            learnt["v_threshold"] = ops.softplus(self.threshold_raw) + SMALLEST_THRESHOLD
-        return learnt
+        current = self.current_neuron()
+        learnt = {"beta": self.leak_logit, "v_threshold": self.threshold_raw}
+        values = {name: value_of(getattr(current, name)) for name, raw in learnt.items() if raw is not None}
+        return repr(self.neuron) + "".join(f", learnt {name} {value:.4g}" for name, value in values.items())
 
     def _initial(self, parameter: str) -> float:
         """The value of a parameter of the neuron that can be replaced by a learnt one."""

@@ -3,23 +3,35 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from pysnnmed.neurons.firing import ROUNDINGS, Binary, Count, Ternary
 from pysnnmed.surrogate import Surrogate
 
 from . import KernelCase
 
 _SIZES = [(1,), (2, 3), (1, 2, 3, 4), (2, 4100)]  # the last is more than one block of the compiled kernels
+_SURROGATES = [kind() for kind in Surrogate.registry.values()] + [lambda z: np.exp(-z * z)]
+
+
+@st.composite
+def _firing(draw):
+    """Every spike function, with surrogates that compiled kernels know and one that they do not."""
+    surrogate = draw(st.sampled_from(_SURROGATES))
+    strict, levels = draw(st.booleans()), draw(st.sampled_from([1, 3, np.inf]))
+    counts = [Count(levels, rounding, s) for rounding in ROUNDINGS for s in (None, surrogate)]
+    return draw(st.sampled_from([Binary(strict, surrogate), Ternary(strict, surrogate), *counts]))
 
 
 @st.composite
 def _recurrence(draw):
-    """Sizes, a generator, and beta, v_threshold, v_reset, soft, strict."""
+    """Sizes, a generator, and beta, v_threshold, amount, v_reset, soft, firing."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     options = (
         draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
         draw(st.sampled_from([0.5, 1.0, 1.3])),
+        draw(st.sampled_from([0.0, 1.0, 1.3])),
         draw(st.sampled_from([0.0, -0.25])),
         draw(st.booleans()),
-        draw(st.booleans()),
+        draw(_firing()),
     )
     return draw(st.integers(1, 5)), draw(st.sampled_from(_SIZES)), rng, options
 
@@ -30,19 +42,18 @@ def _forward(draw):
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     rows = 1 if draw(st.booleans()) else steps
     # multiples of 1/8, so that membranes meet the threshold exactly and the tie rule counts
-    x, v0 = (rng.integers(-8, 16, (n, *size)) / 8 for n in (rows, 1))
-    return (x.astype(dtype), v0[0].astype(dtype), steps, *options, draw(st.booleans()))
+    x, v0 = (rng.integers(-16, 24, (n, *size)) / 8 for n in (rows, 1))
+    return (x.astype(dtype), v0[0].astype(dtype), steps, *options)
 
 
 @st.composite
 def _backward(draw):
     steps, size, rng, options = draw(_recurrence())
-    h = rng.integers(-8, 16, (steps, *size)) / 8
-    g_s, v0 = rng.normal(size=(steps, *size)), rng.normal(size=size)
+    rows = 1 if draw(st.booleans()) else steps
+    x, v0 = (rng.integers(-16, 24, (n, *size)) / 8 for n in (rows, 1))
+    g_s = rng.normal(size=(steps, *size))
     g_v_last = rng.normal(size=size) if draw(st.booleans()) else None
-    surrogate = draw(st.sampled_from([s() for s in Surrogate.registry.values()] + [lambda z: np.exp(-z * z)]))
-    detach_reset, constant, learnable = (draw(st.booleans()) for _ in range(3))
-    return (g_s, g_v_last, h, v0, *options, detach_reset, surrogate, constant, learnable)
+    return (g_s, g_v_last, x, v0[0], *options, draw(st.booleans()), draw(st.booleans()))
 
 
 CASES = {

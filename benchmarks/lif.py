@@ -1,0 +1,192 @@
+"""LIF over time beside SpikingJelly and snnTorch on the CPU: forward, forward and backward, and peak memory.
+
+Needs snntorch 1.0.0 and spikingjelly 2.0.0. Ours is the public `neurons.run`, results in fresh arrays at every call as
+everywhere in the library; the case `kernel` times the bare kernel. All start from beta 0.5, threshold 1, soft reset
+with its spike detached, ATan. SpikingJelly steps through time by itself (`step_mode="m"`, eager), snnTorch in a loop.
+Its spikes are not compared: without reset delay it doubles the threshold of some steps (neurons.snntorch_leaky).
+
+Peak memory is what the resident set of a fresh process grows by in forward and backward, input and loss gradient
+excluded. The parent starts that process with the name of the side to measure in the environment.
+"""
+
+from __future__ import annotations
+
+from harness import OPTIONS, compare  # comes first: it sets the threads of the libraries below
+
+# isort: split
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+
+from pysnnmed import Tensor, kernels, no_grad
+from pysnnmed.neurons import LIF, run
+
+STEPS = 4
+MEASURED_HERE = "PYSNNMED_MEMORY_OF"
+BETA = 0.5
+
+
+class Ours:
+    """One call of the public interface on one backend."""
+
+    def __init__(self, x: np.ndarray, grad: np.ndarray, backend: str):
+        self.x, self.grad, self.backend, self.neuron = x, grad, backend, LIF(beta=BETA)
+
+    def forward(self) -> np.ndarray:
+        with kernels.use_backend(self.backend), no_grad():
+            return run(self.neuron, Tensor(self.x))[0].data
+
+    def kernel(self) -> np.ndarray:
+        v0 = np.zeros_like(self.x[0])
+        return kernels.load(self.backend).lif_forward(self.x, v0, STEPS, BETA, 1.0, 1.0, 0.0, True, self.neuron.firing)[
+            0
+        ]
+
+    def both(self) -> np.ndarray | None:
+        x = Tensor(self.x, requires_grad=True)
+        with kernels.use_backend(self.backend):
+            run(self.neuron, x)[0].backward(self.grad)
+        return x.grad
+
+
+class _Torch:
+    """What the two peers share; `run_` maps the input to spikes."""
+
+    def __init__(self, x: np.ndarray, grad: np.ndarray):
+        import torch
+
+        torch.set_num_threads(OPTIONS.threads)
+        self.torch, self.x, self.grad = torch, torch.from_numpy(x), torch.from_numpy(grad)
+
+    def run(self, x):
+        raise NotImplementedError
+
+    def forward(self):
+        with self.torch.no_grad():
+            return self.run(self.x)
+
+    def both(self):
+        x = self.x.detach().requires_grad_(True)
+        self.run(x).backward(self.grad)
+        return x.grad
+
+
+class SpikingJelly(_Torch):
+    def __init__(self, x: np.ndarray, grad: np.ndarray):
+        super().__init__(x, grad)
+        from spikingjelly.activation_based import functional, neuron, surrogate
+
+        self.reset = functional.reset_net
+        self.node = neuron.LIFNode(
+            tau=1 / (1 - BETA),
+            decay_input=False,
+            v_reset=None,
+            detach_reset=True,
+            surrogate_function=surrogate.ATan(2.0),
+            step_mode="m",
+        )
+
+    def run(self, x):
+        self.reset(self.node)
+        return self.node(x)
+
+
+class SnnTorch(_Torch):
+    def __init__(self, x: np.ndarray, grad: np.ndarray):
+        super().__init__(x, grad)
+        import snntorch
+
+        self.node = snntorch.Leaky(
+            beta=BETA, reset_mechanism="subtract", reset_delay=False, spike_grad=snntorch.surrogate.atan(alpha=2.0)
+        )
+
+    def run(self, x):
+        membrane, spikes = self.node.reset_mem(), []
+        for current in x:
+            s, membrane = self.node(current, membrane)
+            spikes.append(s)
+        return self.torch.stack(spikes)
+
+
+PEERS = {"spikingjelly-eager": SpikingJelly, "snntorch": SnnTorch}
+
+
+def arrays(neurons: int) -> tuple[np.ndarray, np.ndarray]:
+    """Currents around the threshold and a loss gradient, both [T, N]."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((STEPS, neurons), dtype=np.float32)
+    x *= 0.8
+    x += 0.4
+    return x, rng.standard_normal((STEPS, neurons), dtype=np.float32)
+
+
+def check(ours: Ours, peer: SpikingJelly) -> None:
+    """Equal spikes and gradients on both sides."""
+    if (ours.forward() != peer.forward().numpy()).any():
+        raise SystemExit("lif: our spikes differ from those of SpikingJelly")
+    np.testing.assert_allclose(ours.both(), peer.both().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def time_all(neurons: int) -> None:
+    x, grad = arrays(neurons)
+    ours = {backend: Ours(x, grad, backend) for backend in ("numba", "numpy")}
+    peers = {name: peer(x, grad) for name, peer in PEERS.items()}
+    for one in ours.values():
+        check(one, peers["spikingjelly-eager"])
+    shape = f"N={neurons:.0e} T={STEPS} f32"
+    peers_forward = {name: peer.forward for name, peer in peers.items()}
+    compare("lif", f"forward {shape}", {b: one.forward for b, one in ours.items()}, peers_forward, repeats=7)
+    compare("lif", f"forward kernel {shape}", {b: one.kernel for b, one in ours.items()}, peers_forward, repeats=7)
+    compare(
+        "lif",
+        f"forward+backward {shape}",
+        {b: one.both for b, one in ours.items()},
+        {name: peer.both for name, peer in peers.items()},
+        repeats=7,
+    )
+
+
+def growth(name: str, neurons: int) -> int:
+    """Bytes that forward and backward add to the peak of this process, after a small call that loads everything."""
+    make = (lambda x, g: Ours(x, g, "numba")) if name == "ours" else PEERS[name]
+    with kernels.use_threads(OPTIONS.threads):
+        make(*arrays(100)).both()
+        case = make(*arrays(neurons))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        case.both()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def compare_memory(neurons: int) -> None:
+    """Print our peak memory beside that of each peer, each measured in a process of its own."""
+    flags = ["--threads", str(OPTIONS.threads), *(["--quick"] if OPTIONS.quick else [])]
+
+    def peak(name: str) -> int:
+        command, environment = [sys.executable, __file__, *flags], os.environ | {MEASURED_HERE: name}
+        return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+
+    ours = peak("ours")
+    for peer in PEERS:
+        theirs, case = peak(peer), f"peak memory of forward+backward N={neurons:.0e} T={STEPS} f32 numba"
+        line = {"name": "lif", "case": case, "ratio": round(theirs / ours, 3)}
+        line |= {"ours_bytes": ours, "peer_bytes": theirs, "peer": peer, "threads": OPTIONS.threads}
+        text = f"lif  {case}  {ours / 1e6:.0f} MB   {peer} {theirs / 1e6:.0f} MB   ratio {theirs / ours:.2f}"
+        print(json.dumps(line) if OPTIONS.json else text, flush=True)
+
+
+def main() -> None:
+    neurons = 100_000 if OPTIONS.quick else 10_000_000
+    if MEASURED_HERE in os.environ:
+        print(growth(os.environ[MEASURED_HERE], neurons))
+        return
+    compare_memory(neurons)  # first: a child's record of its peak starts at the resident set of its parent
+    time_all(neurons)
+
+
+if __name__ == "__main__":
+    main()
