@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field
 from typing import Any, ClassVar, NamedTuple
 
@@ -44,10 +44,12 @@ class Neuron:
                                                     and its gradients must be those of the steps
 
     The names are those of every neuron here: x input current, h potential after charging, s spikes, v potential after
-    reset. Subclasses are registered by name, and every test of neurons runs on every registered model.
+    reset. Subclasses are registered by name, and every test of neurons runs on every registered model: they are
+    `testing.check_neuron`, and `laws` says which of its laws the model keeps, {name: bool}, where not the default ones.
     """
 
     registry: ClassVar[dict[str, type[Neuron]]] = {}
+    laws: ClassVar[Mapping[str, bool]] = {}
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -27,6 +28,14 @@ class LIF(Neuron):
     equations 1 to 3, whose U is our h and whose H is our v; SpikeReg's neuron is reset="hard", detach_reset=False.
     Raises ParameterError for a parameter that breaks its rule.
     """
+
+    laws: ClassVar[Mapping[str, bool]] = {
+        "charge_is_conserved": True,
+        "quiet_membranes_integrate": True,
+        "small_currents_keep_the_membrane_bounded": True,
+        "the_tie_rule_decides_at_the_threshold": True,
+        "the_gradient_of_a_step_is_the_surrogate": True,
+    }
 
     beta: float | Tensor = 0.5
     v_threshold: float | Tensor = 1.0
