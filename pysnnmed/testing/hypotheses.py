@@ -18,6 +18,7 @@ def quiet_settings(max_examples: int) -> Any:
         database=None,
         deadline=None,
         derandomize=False,
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
         print_blob=False,
         report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),

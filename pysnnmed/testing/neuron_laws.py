@@ -90,8 +90,10 @@ def check_neuron(
     if unknown := sorted(set(names) - LAWS.keys()):
         raise ParameterError(f"check_neuron: there is no law {unknown[0]!r}; there are {', '.join(LAWS)}")
     drawn = _drawn(neuron)
+    if hasattr(neuron, "step"):
+        names = [name for name in names if LAWS[name].concerns(neuron)]
     n = hypothesis.settings().max_examples if max_examples is None else max_examples
-    return tuple(name for name in names if LAWS[name].concerns(neuron) and _checked(LAWS[name], drawn, n, seed))
+    return tuple(name for name in names if _checked(LAWS[name], drawn, n, seed))
 
 
 def _drawn(neuron: Any) -> Any:
