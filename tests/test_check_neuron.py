@@ -33,7 +33,7 @@ class Plain:
     v_reset: float = 0.0
     reset: Literal["soft", "hard"] = "soft"
     tie: Literal[">=", ">"] = ">="
-    surrogate: Surrogate = ATan()
+    surrogate: Surrogate = dataclasses.field(default_factory=ATan)
 
     def init(self, x):
         return MembraneState(Tensor(np.zeros_like(x.data)))
@@ -333,16 +333,18 @@ def test_a_neuron_in_a_new_file_meets_every_law_without_an_edit(tmp_path):
     for file in ("setup.cfg", "tests/conftest.py", "tests/test_neurons.py"):
         shutil.copy(ROOT / file, tmp_path / file)
 
-    def outcome(fault):
+    def outcome(fault, laws):
         new = tmp_path / "pysnnmed" / "neurons" / "newcomer.py"
         new.write_text(NEW_FILE.replace("FAULT", fault))
-        command = [sys.executable, "-B", "-m", "pytest", "-q", "-rA", "-k", "Newcomer", "tests/test_neurons.py"]
-        environment = {**os.environ, "PYTHONPATH": ""}
+        command = [sys.executable, "-B", "-m", "pytest", "-q", "-rA", "-k", laws, "tests/test_neurons.py"]
+        # kernels in another place would be compiled again, which takes longer than to interpret them
+        environment = {**os.environ, "PYTHONPATH": "", "NUMBA_DISABLE_JIT": "1"}
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
         return {
             kind: set(re.findall(rf"^{kind} .*\[Newcomer-(\w+)\]", done.stdout, flags=re.M))
             for kind in ("PASSED", "FAILED")
         }
 
-    assert outcome("0.0") == {"PASSED": set(LAWS), "FAILED": set()}
-    assert {"no_spikes_without_input", "fused_equals_unrolled"} <= outcome("0.5")["FAILED"]
+    assert outcome("0.0", "Newcomer") == {"PASSED": set(LAWS), "FAILED": set()}
+    faulty = outcome("0.5", "Newcomer and (no_spikes or fused_equals)")
+    assert faulty == {"PASSED": set(), "FAILED": {"no_spikes_without_input", "fused_equals_unrolled"}}
