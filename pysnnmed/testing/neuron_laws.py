@@ -479,28 +479,39 @@ def bad_input_is_refused(neuron: Any, case: Case) -> None:
 
 @_law(claimed=True)
 def charge_is_conserved(neuron: Any, case: Case) -> None:
-    """For the soft reset: v[T] = sum over t of beta^(T-1-t) (x[t] - v_threshold s[t]), with v[-1] = 0.
+    """For the soft reset: v[T] = sum over t of beta^(T-1-t) (gain x[t] + bias - charge s[t]), with v[-1] = 0.
 
-    With beta = 1, what went in is what came out and what is left. A neuron whose spike carries another charge than
-    v_threshold says so in `charge_per_spike`.
+    With beta = 1, what went in is what came out and what is left. The charge of s = 1 is `amount / unit`: amount is the
+    threshold where there is none, unit (what s says for one event) is 1, as gain is, and bias 0.
     """
     hypothesis.assume(neuron.reset == "soft")
     x = _current(neuron, case)
-    charge = value_of(getattr(neuron, "charge_per_spike", neuron.v_threshold))
+    amount, unit = getattr(neuron, "amount", None), getattr(neuron, "unit", 1.0)
+    charge = (_threshold(neuron) if amount is None else amount) / unit
     for runner in _runners(neuron):
         spikes, state = runner(neuron, x, _rest(neuron, x[0]))
-        left = _decayed_sum(neuron, x - charge * spikes.data)
+        left = _decayed_sum(neuron, _charging(neuron, x) - charge * spikes.data)
         _close("the membrane", state.v.data, left, 1e-12)
 
 
 @_law(claimed=True)
 def quiet_membranes_integrate(neuron: Any, case: Case) -> None:
-    """Without spikes, v[T] = sum over t of beta^(T-1-t) x[t], with v[-1] = 0."""
+    """Without spikes, v[T] = sum over t of beta^(T-1-t) (gain x[t] + bias), with v[-1] = 0."""
     x = _current(neuron, case, low=-1, high=1) / STEPS
+    hypothesis.assume(np.abs(_charging(neuron, x)).sum(axis=0).max() < _threshold(neuron) / 2)
     for runner in _runners(neuron):
         spikes, state = runner(neuron, x, _rest(neuron, x[0]))
         _equal("below the threshold, the spike", spikes.data, 0)
-        _close("the membrane", state.v.data, _decayed_sum(neuron, x), 1e-12)
+        _close("the membrane", state.v.data, _decayed_sum(neuron, _charging(neuron, x)), 1e-12)
+
+
+def _charging(neuron: Any, x: np.ndarray) -> np.ndarray:
+    """What a step adds to the membrane."""
+    return getattr(neuron, "gain", 1.0) * x + getattr(neuron, "bias", 0.0)
+
+
+def _plainly_charged(neuron: Any) -> bool:
+    return getattr(neuron, "gain", 1.0) == 1 and getattr(neuron, "bias", 0.0) == 0
 
 
 def _decayed_sum(neuron: Any, terms: np.ndarray) -> np.ndarray:
@@ -510,9 +521,14 @@ def _decayed_sum(neuron: Any, terms: np.ndarray) -> np.ndarray:
 
 @_law(claimed=True)
 def small_currents_keep_the_membrane_bounded(neuron: Any, case: Case) -> None:
-    """For 0 <= x <= v_threshold and a reset to within it: 0 <= v <= v_threshold after every step."""
-    threshold = _threshold(neuron)
-    hypothesis.assume(neuron.reset == "soft" or 0 <= neuron.v_reset < threshold)
+    """For 0 <= x <= v_threshold and a reset to within: 0 <= v <= v_threshold after every step (gain 1, bias 0)."""
+    threshold, amount = _threshold(neuron), getattr(neuron, "amount", None)
+    hypothesis.assume(_plainly_charged(neuron))
+    hypothesis.assume(
+        amount in (None, threshold)
+        if neuron.reset == "soft"
+        else neuron.reset == "hard" and 0 <= neuron.v_reset < threshold
+    )
     x = _current(neuron, case, low=0, high=4)
     for runner in _runners(neuron):
         state = _rest(neuron, x[0])
@@ -524,7 +540,8 @@ def small_currents_keep_the_membrane_bounded(neuron: Any, case: Case) -> None:
 
 @_law(claimed=True)
 def the_tie_rule_decides_at_the_threshold(neuron: Any, case: Case) -> None:
-    """At h = v_threshold it fires if tie is ">=", not if tie is ">"; above it does, below it does not."""
+    """At h = v_threshold it fires if tie is ">=", not if tie is ">"; above it does, below not (gain 1, bias 0)."""
+    hypothesis.assume(_plainly_charged(neuron))
     at = _threshold(neuron)
     x = np.array([np.nextafter(at, 0), at, np.nextafter(at, np.inf)]).reshape(1, 1, 3)
     for runner in _runners(neuron):
@@ -534,7 +551,8 @@ def the_tie_rule_decides_at_the_threshold(neuron: Any, case: Case) -> None:
 
 @_law(claimed=True)
 def the_gradient_of_a_step_is_the_surrogate(neuron: Any, case: Case) -> None:
-    """ds/dx of a step from rest is surrogate(x - v_threshold)."""
+    """ds/dx of a step from rest is surrogate(x - v_threshold) (gain 1, bias 0)."""
+    hypothesis.assume(_plainly_charged(neuron))
     data = case.draw("x", dyadic_currents((1, 9), _threshold(neuron) / 4, low=-16, high=16))
     x = Tensor(data, requires_grad=True)
     spikes, _ = neuron.step(x, _rest(neuron, data))

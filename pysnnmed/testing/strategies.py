@@ -52,6 +52,9 @@ PARAMETERS: dict[str, Callable[[], Any]] = {
     "v_threshold": lambda: st.sampled_from([0.25, 0.5, 1.0]) | st.floats(0.01, 10),
     "v_reset": lambda: st.floats(-1, 1),
     "v_initial": lambda: st.floats(-1, 1),
+    "alpha": lambda: st.sampled_from([0.0, 0.5]) | st.floats(0, 1),  # synaptic current that survives a step
+    "gain": lambda: st.sampled_from([0.5, 1.0, 2.0]),
+    "levels": lambda: st.integers(1, 8),  # the largest count of events in one step
     "surrogate": surrogates,
 }
 
