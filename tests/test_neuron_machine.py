@@ -10,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from pysnnmed.kernels import available, use_backend
 from pysnnmed.neurons import IF, LIF, run, unroll
-from pysnnmed.neurons.base import MembraneState
 from pysnnmed.tensor import Tensor
 
 N = 3  # neurons side by side
@@ -93,11 +92,11 @@ class NeuronMachine(RuleBasedStateMachine):
         np.savez(file, **{name: part.data for name, part in self.state._asdict().items()})
         file.seek(0)
         with np.load(file) as saved:
-            self.state = MembraneState(**{name: Tensor(saved[name]) for name in saved.files})
+            self.state = type(self.state)(**{name: Tensor(saved[name]) for name in saved.files})
 
     @rule(x=currents)
     def run_a_clone(self, x):
-        clone = MembraneState(*(Tensor(part.data.copy()) for part in self.state))
+        clone = type(self.state)(*(Tensor(part.data.copy()) for part in self.state))
         ahead, _ = self.neuron.step(Tensor(np.array(x)), clone)
         again, _ = self.neuron.step(Tensor(np.array(x)), self.state)
         assert ahead.data.tolist() == again.data.tolist()  # and the invariant: neither has moved the state
