@@ -21,8 +21,8 @@ from pysnnmed.testing import LAWS, NeuronLawError, check_neuron
 from pysnnmed.testing.strategies import neurons, st
 
 
-class Fire(Function):
-    """The step, with a surrogate derivative."""
+class _Fire(Function):
+    """The step, with a surrogate derivative. The underscore keeps it out of the registry of the package."""
 
     def forward(ctx, z, strict, surrogate):
         ctx.save(z)
@@ -58,7 +58,7 @@ class Plain:
         return v * self.beta + x
 
     def fire(self, h):
-        return Fire.apply(h - self.v_threshold, strict=self.tie == ">", surrogate=self.surrogate)
+        return _Fire.apply(h - self.v_threshold, strict=self.tie == ">", surrogate=self.surrogate)
 
     def after(self, h, s):
         return h - s * self.v_threshold if self.reset == "soft" else (1 - s) * h + s * self.v_reset
@@ -88,7 +88,7 @@ class OverwritesItsInput(Plain):
 
 class TakesTheOtherTie(Plain):
     def fire(self, h):
-        return Fire.apply(h - self.v_threshold, strict=self.tie == ">=", surrogate=self.surrogate)
+        return _Fire.apply(h - self.v_threshold, strict=self.tie == ">=", surrogate=self.surrogate)
 
 
 class Forgets(Plain):
@@ -127,7 +127,7 @@ class LooksAtItsNeighbour(Plain):
 
 class StepsBySurrogate(Plain):
     def fire(self, h):
-        return Fire.apply(h - self.v_threshold, strict=self.tie == ">", surrogate=lambda z: 2 * self.surrogate(2 * z))
+        return _Fire.apply(h - self.v_threshold, strict=self.tie == ">", surrogate=lambda z: 2 * self.surrogate(2 * z))
 
 
 class LosesCharge(Plain):
@@ -310,7 +310,7 @@ class CurrentBased:
     def step(self, x, state):
         current = state.current * self.decay + x
         h = state.v * self.decay + current
-        s = Fire.apply(h - 1.0, strict=False, surrogate=ATan())
+        s = _Fire.apply(h - 1.0, strict=False, surrogate=ATan())
         return s, TwoStates(current, h - s.detach())
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from conftest import ROOT
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from pysnnmed import Image
@@ -20,7 +20,7 @@ from pysnnmed.tensor import Tensor
 from pysnnmed.testing import _register, strategies
 
 _register()  # what the entry point does where the package is installed
-once = settings(database=None, max_examples=2000)
+once = settings(database=None, max_examples=2000, phases=[Phase.generate])
 
 
 @given(neuron=st.from_type(LIF) | st.from_type(IF) | st.from_type(Neuron), surrogate=st.from_type(Surrogate))
