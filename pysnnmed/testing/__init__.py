@@ -9,6 +9,7 @@ All but the first need hypothesis (the extra `test`), which is imported when the
 """
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .gradcheck import GradientMismatch, check_gradient
@@ -40,10 +41,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "strategies":
-        return importlib.import_module(f"{__name__}.strategies")
+        return _load("strategies")
     if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        return getattr(_load(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _load(module: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{module}")
 
 
 def _register() -> None:
@@ -59,7 +64,7 @@ def _register() -> None:
     from ..surrogate import Surrogate
 
     for model in list(Neuron.registry.values()):
-        st.register_type_strategy(model, lambda cls: __getattr__("strategies").neurons(cls))
-    st.register_type_strategy(Neuron, lambda _: __getattr__("strategies").any_neuron())
-    st.register_type_strategy(Surrogate, lambda _: __getattr__("strategies").surrogates())
-    st.register_type_strategy(Image, lambda _: __getattr__("strategies").images())
+        st.register_type_strategy(model, lambda cls: _load("strategies").neurons(cls))
+    st.register_type_strategy(Neuron, lambda _: _load("strategies").any_neuron())
+    st.register_type_strategy(Surrogate, lambda _: _load("strategies").surrogates())
+    st.register_type_strategy(Image, lambda _: _load("strategies").images())
