@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_cases.conv import geometries
 from scipy import ndimage
 
 from pysnnmed import kernels
 from pysnnmed.conv import conv, conv_transpose
 from pysnnmed.errors import ParameterError, ShapeError
 from pysnnmed.tensor import Tensor
+from pysnnmed.testing.strategies import convolution_geometries
 
 backends = pytest.mark.parametrize("backend", kernels.available())
 
@@ -37,7 +37,7 @@ def whole_numbers(rng, *shape):
     return rng.integers(-4, 5, shape).astype(np.float64)
 
 
-@given(geometries(), st.integers(0, 2**32 - 1))
+@given(convolution_geometries(), st.integers(0, 2**32 - 1))
 def test_reference_is_the_definition(geometry, seed):
     x_shape, weight_shape, _, *options = geometry
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_reference_is_the_definition(geometry, seed):
 
 
 @backends
-@given(geometry=geometries(), seed=st.integers(0, 2**32 - 1))
+@given(geometry=convolution_geometries(), seed=st.integers(0, 2**32 - 1))
 def test_backward_kernels_are_adjoint_to_forward(backend, geometry, seed):
     x_shape, weight_shape, out_shape, *options = geometry
     rng = np.random.default_rng(seed)

@@ -14,14 +14,14 @@ STOREYS = [
     "tensor surrogate kernels synops",
     "ops conv warp resample normalize encode decode",
     "neurons losses",
-    "nn optim testing",
+    "nn optim",
     "models convert",
     "metrics",
     "data viz",
     "deploy",
     "train",
     "registration segmentation",
-    "cli",
+    "cli testing",
 ]
 STOREY = {room: i for i, rooms in enumerate(STOREYS) for room in rooms.split()}
 ONLY_IN = {"nibabel": {"data"}, "scipy": {"data", "metrics"}, "matplotlib": {"viz"}, "numba": set(), "nir": {"deploy"}}

@@ -1,4 +1,4 @@
-"""The README's example runs as printed, its two commands are the only ones, and the package lists every folder."""
+"""The README's examples do what they print, its two commands are the only ones, and the package lists every folder."""
 
 import configparser
 import re
@@ -10,9 +10,18 @@ from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+
+
+def test_the_example_of_a_broken_neuron_ends_in_the_error_it_promises():
+    (example,) = (block for block in EXAMPLES if "check_neuron" in block)
+    (promised,) = re.findall(r"# (NeuronLawError: .*) \.\.\.$", example, flags=re.M)
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert promised in done.stderr
+
 
 def test_the_example_registers_a_pair(tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    (example,) = (block for block in EXAMPLES if "pysnnmed.register" in block)
     assert len(example.splitlines()) <= 15
     done = subprocess.run(
         [sys.executable, "-c", example],

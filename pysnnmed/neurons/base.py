@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import Field
 from typing import Any, ClassVar, Literal
 
@@ -24,12 +25,12 @@ class Neuron:
 
     The names are those of every neuron here: x input current, h potential after charging, s spikes, v potential after
     reset. Subclasses are registered by name, except `abstract` ones, and every test of neurons runs on every
-    registered model. A model for which a law of those tests does not hold says so: `monotone` that a larger constant
-    current never gives fewer spikes. `unit` is what one spike is worth in s: s / unit is a whole number of events.
+    registered model: they are `testing.check_neuron`, and `laws` says which of its laws the model keeps, {name: bool},
+    where not the default ones. `unit` is what one spike is worth in s: s / unit is a whole number of events.
     """
 
     registry: ClassVar[dict[str, type[Neuron]]] = {}
-    monotone: ClassVar[bool] = True
+    laws: ClassVar[Mapping[str, bool]] = {}
     unit: float = 1.0
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ..surrogate import ATan
 from .base import require_parameter
@@ -23,6 +24,14 @@ class LIF(Canonical):
     The defaults are MedSpikeFormer's equations 1 to 3, whose U is our h and whose H is beta times our v; SpikeReg's
     neuron is reset="hard", detach_reset=False. See canonical.Canonical for the other parameters.
     """
+
+    laws: ClassVar[Mapping[str, bool]] = {
+        "charge_is_conserved": True,
+        "quiet_membranes_integrate": True,
+        "small_currents_keep_the_membrane_bounded": True,
+        "the_tie_rule_decides_at_the_threshold": True,
+        "the_gradient_of_a_step_is_the_surrogate": True,
+    }
 
     tie: Literal[">=", ">"] = ">="
     surrogate: SurrogateFunction = field(default_factory=ATan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ class SnnTorchLeaky(LIF):
     So more current can give fewer spikes. It is here to reproduce networks trained with snnTorch; use LIF for others.
     """
 
-    monotone: ClassVar[bool] = False
+    laws: ClassVar[Mapping[str, bool]] = {**LIF.laws, "more_current_never_gives_fewer_spikes": False}
     resets: ClassVar[tuple[str, ...]] = ("soft",)
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -3,36 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from ..strategies import convolution_geometries
 from . import KernelCase
-
-MAX_WIDTH = 40  # of the last axis: more than one vector of every instruction set
-
-
-@st.composite
-def geometries(draw):
-    """(input shape, weight shape, output shape, stride, padding, dilation, groups) that fit together."""
-    ndim = draw(st.integers(1, 3))
-
-    def per_axis(low, high):
-        return tuple(draw(st.integers(low, high)) for _ in range(ndim))
-
-    kernel, stride, padding, dilation = per_axis(1, 3), per_axis(1, 3), per_axis(0, 2), per_axis(1, 2)
-    shortest = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in zip(kernel, padding, dilation, strict=True)]
-    longest = [6] * (ndim - 1) + [MAX_WIDTH]
-    size = tuple(draw(st.integers(a, max(a, b))) for a, b in zip(shortest, longest, strict=True))
-    axes = zip(size, kernel, stride, padding, dilation, strict=True)
-    out_size = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
-    groups, batch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    n_in, n_out = draw(st.integers(1, 4)), draw(st.integers(1, 9))
-    return (
-        (batch, groups * n_in, *size),
-        (groups * n_out, n_in, *kernel),
-        (batch, groups * n_out, *out_size),
-        stride,
-        padding,
-        dilation,
-        groups,
-    )
 
 
 @st.composite
@@ -49,7 +21,7 @@ dtypes = st.sampled_from([np.float32, np.float64])
 
 @st.composite
 def forward_arguments(draw):
-    x, weight, _, *geometry = draw(geometries())
+    x, weight, _, *geometry = draw(convolution_geometries())
     dtype = draw(dtypes)
     bias = draw(whole_numbers(weight[:1], dtype)) if draw(st.booleans()) else None
     return (draw(whole_numbers(x, dtype)), draw(whole_numbers(weight, dtype)), bias, *geometry)
@@ -57,14 +29,14 @@ def forward_arguments(draw):
 
 @st.composite
 def backward_input_arguments(draw):
-    x, weight, g, *geometry = draw(geometries())
+    x, weight, g, *geometry = draw(convolution_geometries())
     dtype = draw(dtypes)
     return (draw(whole_numbers(g, dtype)), draw(whole_numbers(weight, dtype)), x, *geometry)
 
 
 @st.composite
 def backward_weight_arguments(draw):
-    x, weight, g, *geometry = draw(geometries())
+    x, weight, g, *geometry = draw(convolution_geometries())
     dtype = draw(dtypes)
     return (draw(whole_numbers(g, dtype)), draw(whole_numbers(x, dtype)), weight[2:], *geometry)
 

@@ -3,9 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from pysnnmed.neurons.firing import ROUNDINGS, Binary, Count, Ternary
-from pysnnmed.surrogate import Surrogate
-
+from ...neurons.firing import ROUNDINGS, Binary, Count, Ternary
+from ...surrogate import Surrogate
 from . import KernelCase
 
 _SIZES = [(1,), (2, 3), (1, 2, 3, 4), (2, 4100)]  # the last is more than one block of the compiled kernels

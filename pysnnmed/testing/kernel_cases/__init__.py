@@ -2,7 +2,10 @@
 
 Each module defines CASES: {kernel name: KernelCase}. A strategy draws the tuple of positional arguments. Where sums are
 exact (integer-valued data) the results must be equal; elsewhere a tolerance says how far two summation orders may part.
+Needs hypothesis.
 """
+
+from __future__ import annotations
 
 import importlib
 import pkgutil
@@ -13,7 +16,9 @@ from hypothesis.strategies import SearchStrategy
 
 @dataclass(frozen=True)
 class KernelCase:
-    arguments: SearchStrategy
+    """A strategy of argument tuples, and how far results may be from the reference: atol + rtol |reference|."""
+
+    arguments: SearchStrategy[tuple]
     rtol: float = 0.0
     atol: float = 0.0
 
