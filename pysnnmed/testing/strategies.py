@@ -41,7 +41,10 @@ def _common() -> dict[str, SearchStrategy]:
     st = _strategies()
     return {
         "v_threshold": st.sampled_from([0.25, 0.5, 1.0]) | st.floats(0.01, 10),
-        "reset": st.sampled_from(["soft", "hard"]),
+        "gain": st.floats(0.1, 2),
+        "bias": st.floats(-0.5, 0.5),
+        "reset": st.sampled_from(["soft", "hard", "none"]),
+        "amount": st.none() | st.floats(0.01, 10),
         "v_reset": st.floats(-1, 1),
         "v_initial": st.floats(-1, 1),
         "tie": st.sampled_from([">=", ">"]),
