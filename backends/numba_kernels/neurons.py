@@ -74,8 +74,9 @@ def lif_backward(
     number, steps = x.dtype.type, len(g_s)
     g_spikes = np.ascontiguousarray(g_s).reshape(steps, -1)
     rows = np.ascontiguousarray(x).reshape(len(x), -1)
-    first = np.ascontiguousarray(v0, x.dtype).reshape(-1)
-    n = len(first)
+    uniform = v0.size > 0 and not any(v0.strides)  # one number in memory, which is not worth an array
+    first = np.asarray(v0.reshape(-1)[:1] if uniform else np.ascontiguousarray(v0).reshape(-1), x.dtype)
+    n = rows.shape[1]
     g_x = (np.zeros if len(rows) < steps else np.empty)(rows.shape, x.dtype)
     g_v0 = np.zeros(n, x.dtype) if g_v_last is None else g_v_last.astype(x.dtype).reshape(-1)
     size = max(64, min(_BLOCK, _POTENTIALS // steps))
@@ -166,9 +167,12 @@ def _backward(
     of_beta, of_threshold, of_amount = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
     constant = x.shape[0] < g_s.shape[0]
     for block in range(first_block, last_block):
-        a, b = block * size, min((block + 1) * size, v0.size)
+        a, b = block * size, min((block + 1) * size, g.size)
         n = b - a
-        before[:n] = v0[a:b]
+        if v0.size < g.size:
+            before[:n] = v0[0]
+        else:
+            before[:n] = v0[a:b]
         for t in range(h.shape[0]):
             _charge(x[0 if constant else t, a:b], before[:n], beta)
             h[t, :n] = before[:n]
@@ -194,6 +198,8 @@ def _backward(
                     before[:n] = h[t - 1, :n]
                     _spikes(h[t - 1, :n], v_threshold, spike, levels, s[:n])
                     _reset(before[:n], s[:n], amount, v_reset, soft)
+                elif v0.size < g.size:
+                    before[:n] = v0[0]
                 else:
                     before[:n] = v0[a:b]
                 _add_product(g_row, before[:n], of_beta)

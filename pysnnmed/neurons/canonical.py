@@ -68,7 +68,8 @@ class Canonical(Neuron, abstract=True):
         raise NotImplementedError(f"{type(self).__name__} does not define firing")
 
     def init(self, x: Tensor) -> MembraneState:
-        return MembraneState(Tensor(np.full_like(x.data, self.v_initial)))
+        v = np.asarray(self.v_initial, x.dtype)
+        return MembraneState(Tensor(np.broadcast_to(v, x.shape)))  # one number in memory
 
     def charge(self, x: Tensor, state: MembraneState) -> Tensor:
         """h, the potential after charging, which some simulators call the membrane potential."""

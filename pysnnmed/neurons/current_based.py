@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,13 @@ class CurrentLIF(LIF):
     current starts at 0. Neftci, Mostafa and Zenke 2019, "Surrogate gradient learning in spiking neural networks",
     equations 3 and 4, where the current reaches the membrane one step later.
     """
+
+    laws: ClassVar[Mapping[str, bool]] = {
+        **LIF.laws,
+        "charge_is_conserved": False,
+        "quiet_membranes_integrate": False,
+        "small_currents_keep_the_membrane_bounded": False,
+    }
 
     alpha: float = 0.5
 

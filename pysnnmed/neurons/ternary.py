@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ class TernaryLIF(LIF):
     Guo et al. 2024, "Ternary spike: learning ternary spikes for spiking neural networks", section 4.
     """
 
+    laws: ClassVar[Mapping[str, bool]] = {**LIF.laws, "the_gradient_of_a_step_is_the_surrogate": False}
     hard_reset_gradient: ClassVar[bool] = False
 
     @property

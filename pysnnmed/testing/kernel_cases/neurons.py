@@ -35,6 +35,11 @@ def _recurrence(draw):
     return draw(st.integers(1, 5)), draw(st.sampled_from(_SIZES)), rng, options
 
 
+def _start(draw, v0):
+    """v0, or one number of it for all neurons without an array of its own."""
+    return np.broadcast_to(v0.flat[0], v0.shape) if draw(st.booleans()) else v0
+
+
 @st.composite
 def _forward(draw):
     steps, size, rng, options = draw(_recurrence())
@@ -42,7 +47,7 @@ def _forward(draw):
     rows = 1 if draw(st.booleans()) else steps
     # multiples of 1/8, so that membranes meet the threshold exactly and the tie rule counts
     x, v0 = (rng.integers(-16, 24, (n, *size)) / 8 for n in (rows, 1))
-    return (x.astype(dtype), v0[0].astype(dtype), steps, *options)
+    return (x.astype(dtype), _start(draw, v0[0].astype(dtype)), steps, *options)
 
 
 @st.composite
@@ -52,7 +57,7 @@ def _backward(draw):
     x, v0 = (rng.integers(-16, 24, (n, *size)) / 8 for n in (rows, 1))
     g_s = rng.normal(size=(steps, *size))
     g_v_last = rng.normal(size=size) if draw(st.booleans()) else None
-    return (g_s, g_v_last, x, v0[0], *options, draw(st.booleans()), draw(st.booleans()))
+    return (g_s, g_v_last, x, _start(draw, v0[0]), *options, draw(st.booleans()), draw(st.booleans()))
 
 
 CASES = {
