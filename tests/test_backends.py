@@ -6,6 +6,7 @@ $PYSNNMED_TEST_BACKEND names the one backend to check: one of ours, or a module 
 import importlib
 import os
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,8 +75,8 @@ def test_a_wrong_type_is_found():
 
 
 def test_a_kernel_that_writes_to_its_input_is_found():
-    def lif_forward(x, v0, steps, beta, v_threshold, v_reset, soft, strict, keep_h):
-        result = lif(x, v0, steps, beta, v_threshold, v_reset, soft, strict, keep_h)
+    def lif_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing):
+        result = lif(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing)
         v0 += 1
         return result
 
@@ -84,8 +85,9 @@ def test_a_kernel_that_writes_to_its_input_is_found():
 
 
 def test_the_other_tie_rule_is_found():
-    def lif_forward(x, v0, steps, beta, v_threshold, v_reset, soft, strict, keep_h):
-        return lif(x, v0, steps, beta, v_threshold, v_reset, soft, True, keep_h)
+    def lif_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing):
+        other = replace(firing, strict=True) if hasattr(firing, "strict") else firing
+        return lif(x, v0, steps, beta, v_threshold, amount, v_reset, soft, other)
 
     with pytest.raises(KernelMismatch, match=r"lif_forward: result 0 at .* is 0 instead of 1"):
         check_backend(backend(lif_forward))
@@ -111,7 +113,7 @@ def test_a_missing_result_is_found():
 
 
 def test_an_error_of_a_kernel_is_reported_with_its_arguments():
-    def lif_forward(x, v0, steps, beta, v_threshold, v_reset, soft, strict, keep_h):
+    def lif_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing):
         raise ZeroDivisionError("no")
 
     with pytest.raises(KernelMismatch, match=r"it raises ZeroDivisionError: no; smallest case: float"):

@@ -85,7 +85,7 @@ PIECES = {"numpy": {"BLOCK": 1, "SHORTEST": 17}, "numba": {"STRIP": 60, "PANEL":
 
 
 @backends
-@given(geometry=geometries(), seed=st.integers(0, 2**32 - 1))
+@given(geometry=convolution_geometries(), seed=st.integers(0, 2**32 - 1))
 def test_cutting_the_work_into_small_pieces_changes_nothing(backend, geometry, seed):
     x_shape, weight_shape, out_shape, *options = geometry
     rng = np.random.default_rng(seed)

@@ -126,7 +126,7 @@ def _reset(h, s, amount, v_reset, soft):
             h[i] -= amount * s[i]
     else:
         for i in range(h.size):
-            h[i] = v_reset if s[i] != 0 else h[i]
+            h[i] = v_reset if abs(s[i]) > 0 else h[i]  # a potential that is not a number stays one
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

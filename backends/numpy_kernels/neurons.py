@@ -120,7 +120,7 @@ def _reset(h: np.ndarray, s: np.ndarray, amount: float, v_reset: float, soft: bo
     if soft:
         h -= amount * s
     else:
-        h[s != 0] = v_reset
+        h[np.abs(s) > 0] = v_reset  # not s != 0: a potential that is not a number stays one
 
 
 def _row(rows: np.ndarray, t: int) -> int:

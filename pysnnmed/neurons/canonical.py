@@ -85,7 +85,7 @@ class Canonical(Neuron, abstract=True):
             return s, MembraneState(h)
         if self.reset == "soft":
             return s, MembraneState(h - (s.detach() if self.detach_reset else s) * self._amount)
-        fired = Tensor((s.data != 0).astype(s.dtype)) if self.detach_reset else s
+        fired = Tensor((np.abs(s.data) > 0).astype(s.dtype)) if self.detach_reset else s
         return s, MembraneState((1 - fired) * h + fired * self.v_reset)
 
     def sequence(self, x: Tensor, state: MembraneState, steps: int | None = None) -> tuple[Tensor, MembraneState]:

@@ -14,10 +14,11 @@ _SURROGATES = [kind() for kind in Surrogate.registry.values()] + [lambda z: np.e
 @st.composite
 def _firing(draw):
     """Every spike function, with surrogates that compiled kernels know and one that they do not."""
-    surrogate = draw(st.sampled_from(_SURROGATES))
-    strict, levels = draw(st.booleans()), draw(st.sampled_from([1, 3, np.inf]))
-    counts = [Count(levels, rounding, s) for rounding in ROUNDINGS for s in (None, surrogate)]
-    return draw(st.sampled_from([Binary(strict, surrogate), Ternary(strict, surrogate), *counts]))
+    surrogate, kind = draw(st.sampled_from(_SURROGATES)), draw(st.sampled_from([Binary, Ternary, Count]))
+    if kind is not Count:
+        return kind(draw(st.booleans()), surrogate)
+    levels, rounding = draw(st.sampled_from([1, 3, np.inf])), draw(st.sampled_from(ROUNDINGS))
+    return Count(levels, rounding, draw(st.sampled_from([None, surrogate])))
 
 
 @st.composite
