@@ -45,10 +45,6 @@ def backend(kernel):
     return module
 
 
-def lif(x, v0, steps, beta, v_threshold, v_reset, soft, strict, keep_h):
-    return REFERENCE.lif_forward(x, v0, steps, beta, v_threshold, v_reset, soft, strict, keep_h)
-
-
 def test_the_reference_passes_as_a_backend():
     assert set(check_backend(REFERENCE, max_examples=5)) == set(CASES)
 
@@ -76,7 +72,7 @@ def test_a_wrong_type_is_found():
 
 def test_a_kernel_that_writes_to_its_input_is_found():
     def lif_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing):
-        result = lif(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing)
+        result = REFERENCE.lif_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing)
         v0 += 1
         return result
 
@@ -87,10 +83,10 @@ def test_a_kernel_that_writes_to_its_input_is_found():
 def test_the_other_tie_rule_is_found():
     def lif_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing):
         other = replace(firing, strict=True) if hasattr(firing, "strict") else firing
-        return lif(x, v0, steps, beta, v_threshold, amount, v_reset, soft, other)
+        return REFERENCE.lif_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, other)
 
     with pytest.raises(KernelMismatch, match=r"lif_forward: result 0 at .* is 0 instead of 1"):
-        check_backend(backend(lif_forward))
+        check_backend(backend(lif_forward), max_examples=100)
 
 
 def test_a_result_that_depends_on_the_threads_is_found():
