@@ -42,17 +42,20 @@ def compare(
     ours: Mapping[str, Callable[[], object]],
     peers: Mapping[str, Callable[[], object]],
     repeats: int = 11,
+    settle: bool = False,
 ) -> None:
     """Time every function and print one line for each pair of ours and a peer; ratio = peer's time / our time.
 
     `ours` maps our backend ('numba', 'numpy') and `peers` the name of the peer to a function without arguments. The
-    functions take turns, so that a busy machine slows all of them; the times are medians over the repeats.
+    functions take turns, so that a busy machine slows all of them; the times are medians over the repeats. `settle`:
+    each turn starts with a call that is not timed, because the first large arrays after another library has given back
+    its memory cost several times what the next ones do (the system puts together huge pages).
     """
     from pysnnmed import kernels
 
     repeats = 3 if OPTIONS.quick else repeats
     with kernels.use_threads(OPTIONS.threads):
-        seconds = _median_times({**ours, **peers}, repeats)
+        seconds = _median_times({**ours, **peers}, repeats, settle)
     for backend in ours:
         for peer in peers:
             line = {
@@ -68,7 +71,7 @@ def compare(
             print(json.dumps(line) if OPTIONS.json else _row(line), flush=True)
 
 
-def _median_times(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def _median_times(functions: Mapping[str, Callable[[], object]], repeats: int, settle: bool) -> dict[str, float]:
     """Median seconds per call of each function, measured in turns after one call that compiles and warms up."""
     calls = {}
     for name, function in functions.items():
@@ -77,6 +80,8 @@ def _median_times(functions: Mapping[str, Callable[[], object]], repeats: int) -
     samples: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
+            if settle:
+                function()
             samples[name].append(_time(function, calls[name]))
     return {name: median(times) for name, times in samples.items()}
 

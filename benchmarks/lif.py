@@ -1,9 +1,9 @@
 """LIF over time beside SpikingJelly and snnTorch on the CPU: forward, forward and backward, and peak memory.
 
 Needs snntorch 1.0.0 and spikingjelly 2.0.0. Ours is the public `neurons.run`, results in fresh arrays at every call as
-everywhere in the library; the case `kernel` times the bare kernel. All start from beta 0.5, threshold 1, soft reset
-with its spike detached, ATan. SpikingJelly steps through time by itself (`step_mode="m"`, eager), snnTorch in a loop.
-Its spikes are not compared: without reset delay it doubles the threshold of some steps (neurons.snntorch_leaky).
+everywhere in the library; "bare kernel" leaves out tensors and checks. All have beta 0.5, threshold 1, a soft reset
+with its spike detached, and ATan. SpikingJelly steps through time by itself (`step_mode="m"`, eager), snnTorch in a
+loop. Its spikes are not compared: without reset delay it doubles the threshold of some steps (neurons.snntorch_leaky).
 
 Peak memory is what the resident set of a fresh process grows by in forward and backward, input and loss gradient
 excluded. The parent starts that process with the name of the side to measure in the environment.
@@ -139,16 +139,20 @@ def time_all(neurons: int) -> None:
     for one in ours.values():
         check(one, peers["spikingjelly-eager"])
     shape = f"N={neurons:.0e} T={STEPS} f32"
-    peers_forward = {name: peer.forward for name, peer in peers.items()}
-    compare("lif", f"forward {shape}", {b: one.forward for b, one in ours.items()}, peers_forward, repeats=7)
-    compare("lif", f"forward kernel {shape}", {b: one.kernel for b, one in ours.items()}, peers_forward, repeats=7)
-    compare(
-        "lif",
-        f"forward+backward {shape}",
-        {b: one.both for b, one in ours.items()},
-        {name: peer.both for name, peer in peers.items()},
-        repeats=7,
-    )
+    cases = {
+        "forward": ("forward", "forward"),
+        "forward, bare kernel": ("kernel", "forward"),
+        "forward+backward": ("both", "both"),
+    }
+    for case, (ours_runs, peers_run) in cases.items():
+        compare(
+            "lif",
+            f"{case} {shape}",
+            {backend: getattr(one, ours_runs) for backend, one in ours.items()},
+            {name: getattr(peer, peers_run) for name, peer in peers.items()},
+            repeats=5,
+            settle=True,
+        )
 
 
 def growth(name: str, neurons: int) -> int:
@@ -164,10 +168,10 @@ def growth(name: str, neurons: int) -> int:
 
 def compare_memory(neurons: int) -> None:
     """Print our peak memory beside that of each peer, each measured in a process of its own."""
-    flags = ["--threads", str(OPTIONS.threads), *(["--quick"] if OPTIONS.quick else [])]
 
     def peak(name: str) -> int:
-        command, environment = [sys.executable, __file__, *flags], os.environ | {MEASURED_HERE: name}
+        command = [sys.executable, __file__, "--threads", str(OPTIONS.threads)]
+        environment = os.environ | {MEASURED_HERE: name}
         return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
     ours = peak("ours")
@@ -184,7 +188,8 @@ def main() -> None:
     if MEASURED_HERE in os.environ:
         print(growth(os.environ[MEASURED_HERE], neurons))
         return
-    compare_memory(neurons)  # first: a child's record of its peak starts at the resident set of its parent
+    if not OPTIONS.quick:  # and first: a child's record of its peak starts at the resident set of its parent
+        compare_memory(neurons)
     time_all(neurons)
 
 

@@ -118,7 +118,7 @@ def _charge(v: np.ndarray, beta: float, rows: np.ndarray, t: int, chunk: slice) 
 def _reset(h: np.ndarray, s: np.ndarray, amount: float, v_reset: float, soft: bool) -> None:
     """h <- v[t]."""
     if soft:
-        h -= amount * s
+        h -= s if amount == 1 else amount * s  # a pass less in the usual case
     else:
         h[np.abs(s) > 0] = v_reset  # not s != 0: a potential that is not a number stays one
 
