@@ -21,7 +21,8 @@ from ..threads import for_ranges
 _BLOCK = 4096  # neurons per block: the rows in use fit the first-level cache
 _POTENTIALS = 1 << 17  # and on the way back as many potentials over time at most, to stay in the second-level cache
 _GRAIN = 8  # blocks a thread takes at least
-_ATAN, _SIGMOID, _PIECEWISE_QUADRATIC = 0, 1, 2  # Surrogate.code
+# Surrogate.code
+_ATAN, _SIGMOID, _PIECEWISE_QUADRATIC, _FAST_SIGMOID, _SOFT_SIGN, _GAUSSIAN, _EXPONENTIAL, _RECTANGLE, _CONSTANT = range(9)
 _STRAIGHT_THROUGH = -2  # in its place
 # codes of the spike functions, pysnnmed.neurons.firing
 _AT_LEAST, _ABOVE, _TERNARY_AT_LEAST, _TERNARY_ABOVE, _HALF_UP, _HALF_EVEN = range(6)
@@ -97,8 +98,7 @@ def lif_backward(
 def _codes(firing: Any) -> tuple[int, float, int, float] | None:
     """The formulas of a spike function by number, None if one of them is not compiled here."""
     codes = getattr(firing, "codes", None)
-    compiled = (_STRAIGHT_THROUGH, _ATAN, _SIGMOID, _PIECEWISE_QUADRATIC)
-    return codes if codes is not None and codes[2] in compiled else None
+    return codes if codes is not None and codes[2] in (_STRAIGHT_THROUGH, *range(_CONSTANT + 1)) else None
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -285,6 +285,26 @@ def _surrogate(h, v_threshold, code, alpha, out):
         for i in range(h.size):
             e = np.exp(-abs(alpha * (h[i] - v_threshold)))
             out[i] = alpha * e / ((one + e) * (one + e))
-    else:
+    elif code == _PIECEWISE_QUADRATIC:
         for i in range(h.size):
             out[i] = max(alpha - alpha * alpha * abs(h[i] - v_threshold), one - one)
+    elif code in (_FAST_SIGMOID, _SOFT_SIGN):
+        peak = one if code == _FAST_SIGMOID else alpha / (one + one)
+        for i in range(h.size):
+            q = one + alpha * abs(h[i] - v_threshold)
+            out[i] = peak / (q * q)
+    elif code == _GAUSSIAN:
+        peak = alpha / h.dtype.type(np.sqrt(np.pi))
+        for i in range(h.size):
+            z = alpha * (h[i] - v_threshold)
+            out[i] = peak * np.exp(-z * z)
+    elif code == _EXPONENTIAL:
+        peak = alpha / (one + one)
+        for i in range(h.size):
+            out[i] = peak * np.exp(-alpha * abs(h[i] - v_threshold))
+    elif code == _RECTANGLE:
+        half = one / (alpha + alpha)
+        for i in range(h.size):
+            out[i] = alpha if abs(h[i] - v_threshold) < half else one - one
+    else:
+        out[:] = alpha

@@ -50,6 +50,7 @@ class Rectangle(Surrogate):
     """
 
     formula: ClassVar[str] = r"\alpha\ \mathrm{where}\ |z|<\frac{1}{2\alpha}"
+    code: ClassVar[int] = 7
     alpha: float = 1.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:

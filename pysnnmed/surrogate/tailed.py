@@ -82,6 +82,7 @@ class FastSigmoid(Surrogate):
     """
 
     formula: ClassVar[str] = r"\dfrac{1}{(1+\alpha|z|)^2}"
+    code: ClassVar[int] = 3
     alpha: float = 25.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -107,6 +108,7 @@ class SoftSign(Surrogate):
     """
 
     formula: ClassVar[str] = r"\dfrac{\alpha/2}{(1+\alpha|z|)^2}"
+    code: ClassVar[int] = 4
     alpha: float = 2.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -131,6 +133,7 @@ class Gaussian(Surrogate):
     """
 
     formula: ClassVar[str] = r"\dfrac{\alpha}{\sqrt{\pi}}\,e^{-(\alpha z)^2}"
+    code: ClassVar[int] = 5
     alpha: float = 2.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -155,6 +158,7 @@ class PiecewiseExponential(Surrogate):
     """
 
     formula: ClassVar[str] = r"\dfrac{\alpha}{2}\,e^{-\alpha|z|}"
+    code: ClassVar[int] = 6
     alpha: float = 2.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -179,6 +183,7 @@ class StraightThrough(Surrogate):
     """
 
     formula: ClassVar[str] = r"\alpha"
+    code: ClassVar[int] = 8
     alpha: float = 1.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
