@@ -22,7 +22,9 @@ _BLOCK = 4096  # neurons per block: the rows in use fit the first-level cache
 _POTENTIALS = 1 << 17  # and on the way back as many potentials over time at most, to stay in the second-level cache
 _GRAIN = 8  # blocks a thread takes at least
 # Surrogate.code
-_ATAN, _SIGMOID, _PIECEWISE_QUADRATIC, _FAST_SIGMOID, _SOFT_SIGN, _GAUSSIAN, _EXPONENTIAL, _RECTANGLE, _CONSTANT = range(9)
+_ATAN, _SIGMOID, _PIECEWISE_QUADRATIC, _FAST_SIGMOID, _SOFT_SIGN, _GAUSSIAN, _EXPONENTIAL, _RECTANGLE, _CONSTANT = (
+    range(9)
+)
 _STRAIGHT_THROUGH = -2  # in its place
 # codes of the spike functions, pysnnmed.neurons.firing
 _AT_LEAST, _ABOVE, _TERNARY_AT_LEAST, _TERNARY_ABOVE, _HALF_UP, _HALF_EVEN = range(6)

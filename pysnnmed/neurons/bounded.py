@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class BoundedILIF(ILIF):
     The floor is outside the canonical form, so that there is no fused kernel: the steps run one by one. Neuromorphic
     chips with unsigned or narrow membranes have it; sinabs calls it min_v_mem (Sheik et al., sinabs, layers.IAF).
     """
+
+    laws: ClassVar[Mapping[str, bool]] = {"fused_equals_unrolled": False}
 
     v_min: float = -1.0
 

@@ -24,7 +24,11 @@ class SnnTorchLeaky(LIF):
     So more current can give fewer spikes. It is here to reproduce networks trained with snnTorch; use LIF for others.
     """
 
-    laws: ClassVar[Mapping[str, bool]] = {**LIF.laws, "more_current_never_gives_fewer_spikes": False}
+    laws: ClassVar[Mapping[str, bool]] = {
+        **LIF.laws,
+        "more_current_never_gives_fewer_spikes": False,
+        "fused_equals_unrolled": False,  # nothing is fused
+    }
     resets: ClassVar[tuple[str, ...]] = ("soft",)
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
