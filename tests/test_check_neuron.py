@@ -225,7 +225,7 @@ def test_a_right_neuron_keeps_every_law():
 @pytest.mark.parametrize(("fault", "law"), FAULTS)
 def test_a_planted_fault_is_found_by_its_law(fault, law):
     with pytest.raises(NeuronLawError, match=f"{fault.__name__} breaks the law '{law}'") as error:
-        check_neuron(fault, laws=[law])
+        check_neuron(fault, laws=[law], max_examples=300)
     assert error.value.law == law
     assert isinstance(error.value.neuron, fault)
 
