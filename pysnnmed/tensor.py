@@ -9,6 +9,7 @@ product). `Tensor.backward` walks the calls from the result back to the leaves. 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeAlias
@@ -111,14 +112,19 @@ class Tensor(Operators):
         pending = {id(self): np.asarray(grad, dtype=self.dtype)}
         for tensor in _users_first(self):
             g = pending.pop(id(tensor))
-            if tensor.call is None:  # copied, because gradients may be views of each other
-                tensor.grad = np.array(g) if tensor.grad is None else np.asarray(tensor.grad + g)
+            if tensor.call is None:
+                if tensor.grad is not None:
+                    tensor.grad = np.asarray(tensor.grad + g)
+                else:  # copied where somebody else holds it or it is a view: gradients may share their memory
+                    owned = isinstance(g, np.ndarray) and g.base is None and sys.getrefcount(g) <= 2
+                    tensor.grad = g if owned else np.array(g)
                 continue
             call, tensor.call = tensor.call, _FREED  # drops the saved arrays as soon as they have been used
             for parent, parent_grad in zip(call.parents, call.gradients(g), strict=True):
                 if parent_grad is not None:
                     key = id(parent)
                     pending[key] = pending[key] + parent_grad if key in pending else parent_grad
+                parent_grad = None  # leaves `pending` as the only holder
 
 
 Operand: TypeAlias = Tensor | ArrayLike  # what an operation accepts: a tensor, an array, a number

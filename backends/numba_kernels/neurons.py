@@ -80,17 +80,17 @@ def lif_backward(
     uniform = v0.size > 0 and not any(v0.strides)  # one number in memory, which is not worth an array
     first = np.asarray(v0.reshape(-1)[:1] if uniform else np.ascontiguousarray(v0).reshape(-1), x.dtype)
     n = rows.shape[1]
-    g_x = (np.zeros if len(rows) < steps else np.empty)(rows.shape, x.dtype)
+    g_x = (np.zeros if len(rows) < steps else np.empty)(x.shape, x.dtype)
     g_v0 = np.zeros(n, x.dtype) if g_v_last is None else g_v_last.astype(x.dtype).reshape(-1)
     size = max(64, min(_BLOCK, _POTENTIALS // steps))
     n_blocks = -(-n // size)
     sums = np.empty((n_blocks, 3))
     spike, levels, surrogate, alpha = codes
-    arrays = g_spikes, rows, first, g_x, g_v0, sums
+    arrays = g_spikes, rows, first, g_x.reshape(rows.shape), g_v0, sums
     numbers = number(beta), number(v_threshold), number(amount), number(v_reset), number(levels), number(alpha)
     flags = spike, surrogate, bool(soft), bool(detach_reset), bool(learnable)
     for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, size, a, b), n_blocks, _GRAIN)
-    g_x, g_v0 = g_x.reshape(x.shape), g_v0.reshape(v0.shape)
+    g_v0 = g_v0.reshape(v0.shape)
     if not learnable:
         return g_x, g_v0, None, None, None
     g_beta, g_threshold, g_amount = sums.sum(axis=0).astype(x.dtype)

@@ -73,7 +73,8 @@ def lif_backward(
     steps, dtype = len(g_s), x.dtype
     g_spikes, rows, first = g_s.reshape(steps, -1), x.reshape(len(x), -1), v0.reshape(-1)
     n = len(first)
-    g_x = np.zeros(rows.shape, dtype)
+    g_x = np.zeros(x.shape, dtype)
+    g_rows = g_x.reshape(rows.shape)
     g_v0 = np.zeros(n, dtype) if g_v_last is None else g_v_last.astype(dtype).reshape(-1)
     sums = np.zeros(3)  # of beta, v_threshold, amount
     for chunk in _chunks(n, _POTENTIALS // steps):
@@ -100,9 +101,9 @@ def lif_backward(
                     before = h[t - 1].copy()
                     _reset(before, firing(before, v_threshold).astype(dtype), amount, v_reset, soft)
                 sums[0] += (g_v * before).sum(dtype=np.float64)
-            g_x[_row(rows, t), chunk] += g_v
+            g_rows[_row(rows, t), chunk] += g_v
             g_v *= beta
-    g_x, g_v0 = g_x.reshape(x.shape), g_v0.reshape(v0.shape)
+    g_v0 = g_v0.reshape(v0.shape)
     if not learnable:
         return g_x, g_v0, None, None, None
     g_beta, g_threshold, g_amount = sums.astype(dtype)
