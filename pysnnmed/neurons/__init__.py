@@ -6,7 +6,7 @@ A model is parameters and one pure step (see base.Neuron); `run` takes it over t
 import importlib
 import pkgutil
 
-from .base import Neuron, run, unroll
+from .base import Neuron, unroll
 from .bounded import BoundedILIF
 from .current_based import CurrentLIF
 from .integer import ILIF, NILIF, thermometer
@@ -14,6 +14,7 @@ from .integrate_and_fire import IF
 from .lif import LIF
 from .parametric import parametric
 from .presets import PRESETS, preset
+from .running import run
 from .snntorch_leaky import SnnTorchLeaky
 from .ternary import TernaryLIF
 

@@ -1,18 +1,16 @@
-"""What a neuron model is, and how it runs over time."""
+"""What a neuron model is, and how it runs over time, step by step."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import Field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import ops
 from ..errors import ParameterError, ShapeError
 from ..tensor import Tensor
-from .checkpoints import run_in_segments
 
 
 class Neuron:
@@ -55,42 +53,17 @@ def unroll(neuron: Neuron, x: Tensor, state: Any = None, steps: int | None = Non
     `state` is the state to start from, `neuron.init` if omitted. Raises ParameterError for input that is not
     floating-point, holds NaN or has no steps, ShapeError for a state of another shape than the input of one step.
     """
-    x, start = _checked(neuron, x, state, steps)
+    x, start = checked(neuron, x, state, steps)
     spikes, after = [], start
     for t in range(x.shape[0] if steps is None else steps):
         s, after = neuron.step(x[t] if steps is None else x, after)
         spikes.append(s)
-    _refuse_nan(neuron, x, start, after)
+    refuse_nan(neuron, x, start, after)
     return ops.stack(spikes), after
 
 
-def run(
-    neuron: Neuron,
-    x: Tensor,
-    state: Any = None,
-    steps: int | None = None,
-    checkpoints: int | Literal["sqrt"] | None = None,
-) -> tuple[Tensor, Any]:
-    """As `unroll`, in one fused kernel where the neuron has one. Same arguments, results, gradients and errors.
-
-    With `checkpoints` = n, what backpropagation needs of the steps is not kept but computed again on the way back, in
-    n segments of time from the n states at their starts: memory for n states and one segment instead of for all T
-    steps, for one more forward pass. "sqrt" takes the least memory, sqrt(T) segments of sqrt(T) steps
-    (Chen et al. 2016, "Training deep nets with sublinear memory cost", section 4).
-    """
-    x, start = _checked(neuron, x, state, steps)
-    total = len(x) if steps is None else steps
-    segments = math.isqrt(total - 1) + 1 if checkpoints == "sqrt" else checkpoints
-    if segments is None:
-        s, after = neuron.sequence(x, start, steps)
-    else:
-        require_parameter(1 <= segments <= total, neuron, "checkpoints", f"'sqrt' or in 1..{total}", checkpoints)
-        s, after = run_in_segments(neuron, x, start, steps, -(-total // segments))
-    _refuse_nan(neuron, x, start, after)
-    return s, after
-
-
-def _checked(neuron: Neuron, x: Any, state: Any, steps: int | None) -> tuple[Tensor, Any]:
+def checked(neuron: Neuron, x: Any, state: Any, steps: int | None) -> tuple[Tensor, Any]:
+    """The input as a Tensor and the state to start from. Raises what `unroll` says."""
     name = type(neuron).__name__
     x = x if isinstance(x, Tensor) else Tensor(x)
     if x.dtype.kind != "f":
@@ -119,7 +92,7 @@ def _checked(neuron: Neuron, x: Any, state: Any, steps: int | None) -> tuple[Ten
     return x, state
 
 
-def _refuse_nan(neuron: Neuron, x: Tensor, start: Any, after: Any) -> None:
+def refuse_nan(neuron: Neuron, x: Tensor, start: Any, after: Any) -> None:
     """Raise ParameterError if a state became NaN. A NaN never leaves a membrane again, so the last one tells of all."""
     if not any(part.size and np.isnan(part.data.min()) for part in after):
         return
