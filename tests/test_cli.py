@@ -58,6 +58,7 @@ def test_applying_the_written_warp_gives_the_moved_image(files, tmp_path, capsys
 
 
 def test_labels_energy_preview_and_json(files, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="draws a preview: needs the extra plot")
     paths = {n: tmp_path / n for n in ("labels.nii.gz", "energy.json", "preview.png")}
     status, out, err = run(
         capsys,
@@ -78,6 +79,7 @@ def test_labels_energy_preview_and_json(files, tmp_path, capsys):
 
 
 def test_demo_writes_everything(files, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="draws a figure: needs the extra plot")
     status, out, err = run(
         capsys, "demo", "--out", tmp_path, "--model", files / "net.safetensors", "--backend", "numpy", "--json"
     )

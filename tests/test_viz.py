@@ -31,6 +31,8 @@ from pysnnmed.viz import (
     warped_grid,
 )
 
+pytest.importorskip("matplotlib", reason="draws figures: needs the extra plot")
+
 REPORT = Report(
     (
         LayerCount("stem", macs=1000, dense_macs=1000),
