@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Set
 from types import ModuleType
 
 
@@ -32,6 +33,15 @@ class WeightsError(PysnnmedError, ValueError):
 
 class MissingExtraError(PysnnmedError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+def require_same_names(title: str, owner: str, own: Set[str], given: Set[str]) -> None:
+    """Raise WeightsError unless a state `given` to `title` names exactly what `owner` has."""
+    if own != given:
+        missing, unexpected = (", ".join(sorted(names)) or "none" for names in (own - given, given - own))
+        raise WeightsError(
+            f"{title}: the state must name exactly the {owner}; missing: {missing}; unexpected: {unexpected}"
+        )
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .errors import ParameterError, WeightsError
+from .errors import ParameterError, WeightsError, require_same_names
 from .tensor import Tensor
 
 # ---------------------------------------------------------------------------------------------------- update rules
@@ -137,15 +137,12 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue exactly where `state_dict` was taken. Raises WeightsError for other names or shapes."""
         own = self.state_dict()
-        if own.keys() != state.keys():
-            raise WeightsError(
-                f"{type(self).__name__}.load_state_dict: the state must name exactly the parameters of this optimiser; "
-                f"missing: {_listing(own.keys() - state.keys())}; unexpected: {_listing(state.keys() - own.keys())}"
-            )
+        title = f"{type(self).__name__}.load_state_dict"
+        require_same_names(title, "parameters of this optimiser", own.keys(), state.keys())
         for key, array in own.items():
             if np.shape(state[key]) != array.shape:
                 raise WeightsError(
-                    f"{type(self).__name__}.load_state_dict: {key} must have shape {array.shape}, "
+                    f"{title}: {key} must have shape {array.shape}, "
                     f"not {np.shape(state[key])}; the state was made for another network"
                 )
         for name, slots in self.state.items():
@@ -223,10 +220,6 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ):
         super().__init__(parameters, learning_rate, betas, epsilon, weight_decay)
-
-
-def _listing(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 # ---------------------------------------------------------------------------------------------------- clipping

@@ -129,7 +129,7 @@ def register(
         moved=warp_image(moving, displacement),
         moved_labels=None if labels is None else warp_image(labels, displacement, interpolation="nearest"),
         displacement=displacement,
-        start=grid.displacement(np.zeros_like(voxels)),
+        start=grid.start(),
         folding=folding_fraction(voxels),
         operations=count_operations(network.config, np.stack(on_grid)[None], spikes),
         spikes=spikes,

@@ -183,6 +183,8 @@ def test_images_of_separate_worlds_are_refused_unless_their_centres_are_aligned(
     with pytest.raises(ImageError, match=r"far\.nii covers 0%.*align='centre'"):
         ModelGrid.around(image, far)
     grid = ModelGrid.around(image, far, align="centre")
+    nothing = grid.displacement(np.zeros((3, *grid.shape), np.float32))
+    np.testing.assert_array_equal(grid.start().world, nothing.world, strict=True)
     np.testing.assert_allclose(grid.shift, [500, 0, 0])
     np.testing.assert_array_equal(grid.moving_on_grid(far.data), far.data)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..data.displacements import write_displacement
-from ..data.files import atomic_write
+from ..data.files import write_text
 from ..data.generate import generate_pair
 from ..data.images import Image
 from ..data.nifti import write_nifti
@@ -66,8 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         write_nifti(out / f"{name}.nii.gz", volume)
     write_displacement(out / "warp.nii.gz", result.displacement, "itk")
     write_energy(out / "energy.json", result)
-    text = json.dumps(summary, indent=1) + "\n"
-    atomic_write(out / "summary.json", lambda file: file.write(text.encode()))
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     save_preview(
         out / "figure.png",
         volumes["moving"],

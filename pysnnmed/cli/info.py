@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
 def installation() -> dict[str, Any]:
     """Versions, backends and shipped models."""
     packages = {}
-    for name in ("numpy", "numba", "scipy", "nibabel", "matplotlib"):
+    for name in ("numpy", "numba", "scipy", "matplotlib"):
         try:
             packages[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import viz
 from ..data.displacements import displacement_to_voxels
-from ..data.files import atomic_write
+from ..data.files import write_text
 from ..data.geometry import warp_image
 from ..data.images import Image, normalize_intensity
 from ..registration import Registration
@@ -35,8 +35,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
 def write_energy(path: Path, result: Registration) -> None:
     """The exact counts of every layer, and what they would cost, as JSON."""
     content = {**result.summary(), "operations": json.loads(result.operations.to_json())}
-    text = json.dumps(content, indent=1) + "\n"
-    atomic_write(path, lambda file: file.write(text.encode()))
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def save_preview(

@@ -54,6 +54,11 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
         raise
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Replace the file `path` by `text` in UTF-8, all of it or nothing."""
+    atomic_write(path, lambda stream: stream.write(text.encode()))
+
+
 def sweep_temporaries(folder: str | os.PathLike[str]) -> int:
     """Remove what killed writers left in `folder`; return how many files went. Writers still at work keep theirs."""
     removed = 0

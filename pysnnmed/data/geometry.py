@@ -168,6 +168,12 @@ class ModelGrid:
         native += self.shift.astype(native.dtype).reshape(3, 1, 1, 1)
         return Displacement(native, self.fixed.affine, self.moving.affine, self.fixed.form_code)
 
+    def start(self) -> Displacement:
+        """The displacement of a network that moves nothing: `shift` at every voxel of the fixed image."""
+        shift = self.shift.astype(np.float32).reshape(3, 1, 1, 1)
+        world = np.broadcast_to(shift, (3, *self.fixed.shape))
+        return Displacement(world, self.fixed.affine, self.moving.affine, self.fixed.form_code)
+
 
 def warp_image(
     moving: Image, displacement: Displacement, *, interpolation: Interpolation = "linear", fill: float = 0.0

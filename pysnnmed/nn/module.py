@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..errors import ParameterError, WeightsError
+from ..errors import ParameterError, WeightsError, require_same_names
 from ..tensor import Tensor
 
 
@@ -116,11 +116,7 @@ class Module:
         """
         own = {path: member for path, member in self._walk() if not isinstance(member, Module)}
         title = f"{type(self).__name__}.load_state_dict"
-        if own.keys() != state.keys():
-            raise WeightsError(
-                f"{title}: the state must name exactly the parameters and buffers of this module; "
-                f"missing: {_listing(own.keys() - state.keys())}; unexpected: {_listing(state.keys() - own.keys())}"
-            )
+        require_same_names(title, "parameters and buffers of this module", own.keys(), state.keys())
         for path, member in own.items():
             if np.shape(state[path]) != member.shape:
                 raise WeightsError(
@@ -193,7 +189,3 @@ def _hides_members(value: object) -> bool:
     if not isinstance(value, (list, tuple, set, frozenset)):
         return False
     return any(isinstance(v, (Module, Parameter, Buffer)) or _hides_members(v) for v in value)
-
-
-def _listing(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..data.files import atomic_write
+from ..data.files import write_text
 
 
 class ProgressBar:
@@ -69,10 +69,10 @@ class Log:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        _write_text(self.folder / "log.csv", text.getvalue())
+        write_text(self.folder / "log.csv", text.getvalue())
 
     def _rewrite(self) -> None:
-        _write_text(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
+        write_text(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -86,7 +86,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
-
-
-def _write_text(path: Path, text: str) -> None:
-    atomic_write(path, lambda file: file.write(text.encode()))

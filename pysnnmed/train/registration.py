@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..convert import convert
-from ..data.files import atomic_write
+from ..data.files import write_text
 from ..deploy.pretrained import save_model
 from ..errors import ParameterError
 from ..losses.registration import diffusion, lncc
@@ -137,4 +137,4 @@ def _check_run_folder(recipe: Recipe, out: Path) -> None:
     note = out / "recipe.json"
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise ParameterError(f"{out}: holds a run of another recipe; resume with that one or give an empty folder")
-    atomic_write(note, lambda file: file.write(text.encode()))
+    write_text(note, text)
