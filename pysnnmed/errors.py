@@ -31,6 +31,10 @@ class WeightsError(PysnnmedError, ValueError):
     """A weights or checkpoint file is damaged, incomplete or made for another network."""
 
 
+class ProgramError(PysnnmedError, ValueError):
+    """A program is damaged, its operations do not fit together, or its inputs do not fit it."""
+
+
 class MissingExtraError(PysnnmedError, ImportError):
     """An optional dependency is needed and not installed."""
 

@@ -1,0 +1,476 @@
+"""The operations of a program, each with its equation, what it asks of its inputs and what it returns.
+
+Every number that an operation needs is in it: batch norm is folded, thresholds and leaks are numbers. An operation is
+either of whole numbers (weights int8 or int16, sums and membranes int32), and then every executor returns the same
+bits, or of float32, where the order of a sum shows in its last digits. `result` gives the type of the value it returns
+and raises ProgramError, naming the operation, for anything that does not fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from .. import synops
+from ..axes import per_axis
+from ..errors import ParameterError, ProgramError
+from .values import Real, Sizes, Spikes, Value
+
+INT32 = 2**31 - 1
+EXACT_IN_FLOAT32 = 2**24
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step of a program. `name` is also the name of the value it returns."""
+
+    name: str
+    kinds: ClassVar[dict[str, type[Operation]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Operation.kinds[cls.__name__] = cls
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the values it reads."""
+        raise NotImplementedError
+
+    def result(self, values: Mapping[str, Value]) -> Value:
+        """The type of what it returns, given those of everything before it."""
+        raise NotImplementedError
+
+    def _require(self, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ProgramError(f"{type(self).__name__} {self.name!r}: {rule}")
+
+    def _spikes(self, values: Mapping[str, Value], source: str) -> Spikes:
+        value = values[source]
+        if not isinstance(value, Spikes):
+            raise ProgramError(f"{type(self).__name__} {self.name!r}: {source!r} must be spikes, not {value}")
+        return value
+
+    def _real(self, values: Mapping[str, Value], source: str) -> Real:
+        value = values[source]
+        if not isinstance(value, Real):
+            raise ProgramError(f"{type(self).__name__} {self.name!r}: {source!r} must be real numbers, not {value}")
+        return value
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which inputs an output sees, as in `conv.conv` or, if `transposed`, `conv.conv_transpose`: one entry an axis."""
+
+    kernel: Sizes
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
+    groups: int = 1
+    transposed: bool = False
+    output_padding: Sizes = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.kernel)
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
+            object.__setattr__(self, name, per_axis("Geometry", name, getattr(self, name), n, at_least=least))
+        extra = per_axis("Geometry", "output_padding", self.output_padding or (0,) * n, n, at_least=0)
+        object.__setattr__(self, "output_padding", extra)
+        if n not in (1, 2, 3) or self.groups < 1 or (any(extra) and not self.transposed):
+            raise ParameterError(
+                f"Geometry: 1 to 3 axes, at least one group, and output_padding only if transposed, not {self}"
+            )
+
+    @property
+    def ndim(self) -> int:
+        return len(self.kernel)
+
+    def output_shape(self, shape: Sizes) -> Sizes:
+        """Spatial shape of the output for inputs of spatial `shape`."""
+        axes = zip(shape, self.kernel, self.stride, self.padding, self.dilation, self.output_padding, strict=True)
+        if self.transposed:
+            return tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 + e for n, k, s, p, d, e in axes)
+        return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in axes)
+
+    def fanout(self, shape: Sizes, out_channels: int) -> synops.Fanout:
+        """How many outputs each input position reaches."""
+        return synops.fanout(
+            shape,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            out_channels,
+            self.groups,
+            self.transposed,
+            self.output_padding,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Synapses:
+    """Weights [O, C / groups, *K] (tap k from channel c to output o) over the channels of `sources`, one after another.
+
+    `factor` [O] is what one unit of the weighted sum adds to the current: the scales of quantised weights live here.
+    """
+
+    sources: tuple[str, ...]
+    weight: np.ndarray
+    factor: np.ndarray
+
+    @property
+    def integer(self) -> bool:
+        return self.weight.dtype.kind == "i"
+
+    def slot_bound(self) -> int:
+        """The largest magnitude that the weighted sum over one slot of binary spikes can take at any output."""
+        rows = self.weight.reshape(len(self.weight), -1).astype(np.int64)
+        return int(max(np.maximum(rows, 0).sum(axis=1).max(), -np.minimum(rows, 0).sum(axis=1).min()))
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """The neurons of a layer, each array [O] one entry a channel, all of one dtype: int32 or float32.
+
+        charge   h = v * leak >> shift + I            whole numbers: the product is shifted down, rounding to -infinity
+                 h = v * leak + I                     float32: shift is 0
+        fire     s = how many of thresholds[:, o] h has reached (h >= threshold)
+        reset    v = h - amount * s                   soft
+                 v = reset_to where s > 0, else h     hard
+
+    `thresholds` [D, O] ascend along D, the levels; D = 1 is a binary spike. They carry tie rule and rounding: "above"
+    a whole number is "at least" the next. `initial` is v before the first step.
+    """
+
+    steps: int
+    thresholds: np.ndarray
+    amount: np.ndarray
+    initial: np.ndarray
+    reset_to: np.ndarray
+    leak: float
+    shift: int = 0
+    hard: bool = False
+
+    @property
+    def levels(self) -> int:
+        return len(self.thresholds)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the membrane is multiplied at all."""
+        return self.leak != 2**self.shift
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in ("thresholds", "amount", "initial", "reset_to")}
+
+
+@dataclass(frozen=True, eq=False)
+class SpikingLayer(Operation):
+    """Convolution and neurons, fused over time: spikes in, spikes out.
+
+        I[t] = bias + sum over the parts of factor * conv(weight, what the part sees at step t)
+
+    Parts, any but at least one: `frames` see the value of their sources at step t; `rates` see, at every step, the sum
+    of the values of their sources over all steps (the firing rate times T: a current constant over time); `analog` see
+    real numbers, the same at every step. All parts have the geometry of the layer.
+    """
+
+    geometry: Geometry
+    dynamics: Dynamics
+    bias: np.ndarray
+    frames: Synapses | None = None
+    rates: Synapses | None = None
+    analog: Synapses | None = None
+
+    @property
+    def parts(self) -> Iterator[tuple[Literal["frames", "rates", "analog"], Synapses]]:
+        """The parts there are, by name."""
+        for name in ("frames", "rates", "analog"):
+            synapses = getattr(self, name)
+            if synapses is not None:
+                yield name, synapses  # type: ignore[misc]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(source for _, synapses in self.parts for source in synapses.sources)
+
+    @property
+    def integer(self) -> bool:
+        return self.bias.dtype.kind == "i"
+
+    @property
+    def out_channels(self) -> int:
+        return len(self.bias)
+
+    def result(self, values: Mapping[str, Value]) -> Spikes:
+        self._require(any(True for _ in self.parts), "must have frames, rates or analog synapses, it has none")
+        self._check_dynamics()
+        arithmetic = ((np.int8, np.int16), np.int32) if self.integer else ((np.float32,), np.float32)
+        shapes, charge = set(), float(np.abs(self.bias.astype(np.float64)).max())
+        for part, synapses in self.parts:
+            inputs = [self._real(values, s) if part == "analog" else self._spikes(values, s) for s in synapses.sources]
+            shapes |= {value.shape for value in inputs}
+            channels = sum(value.channels for value in inputs)
+            check_synapses(self, synapses, self.geometry, (self.out_channels, channels), *arithmetic)
+            charge += self._largest_sum(part, synapses, inputs) * np.abs(synapses.factor.astype(np.float64)).max()
+        self._require(len(shapes) == 1, f"all sources must have one spatial shape, not {sorted(shapes)}")
+        if self.integer:
+            self._check_range(charge)
+        out = checked_output_shape(self, self.geometry, shapes.pop())
+        return Spikes(self.out_channels, out, self.dynamics.steps, self.dynamics.levels)
+
+    def _largest_sum(self, part: str, synapses: Synapses, inputs: list[Value]) -> float:
+        """The largest magnitude of the weighted sum of a part; checks the sources' steps and limits."""
+        if part == "analog":
+            limits = [value.limit for value in inputs if isinstance(value, Real)]
+            if not self.integer:
+                return 0.0
+            self._require(
+                None not in limits, "whole-number weights need an analog source of whole numbers: Quantize it"
+            )
+            bound = synapses.slot_bound() * max(limit or 0 for limit in limits)
+            self._require(bound <= EXACT_IN_FLOAT32, f"analog sums must stay within 2**24, they can reach {bound}")
+            return bound
+        spikes = [value for value in inputs if isinstance(value, Spikes)]
+        if part == "frames":
+            steps = {value.steps for value in spikes}
+            self._require(
+                steps == {self.dynamics.steps}, f"frames must have {self.dynamics.steps} steps, not {sorted(steps)}"
+            )
+            return synapses.slot_bound() * max(value.levels for value in spikes) if self.integer else 0.0
+        return synapses.slot_bound() * max(value.slots for value in spikes) if self.integer else 0.0
+
+    def _check_dynamics(self) -> None:
+        neurons, n = self.dynamics, self.out_channels
+        dtype = self.bias.dtype
+        self._require(
+            self.bias.ndim == 1 and n > 0 and dtype in (np.int32, np.float32), "bias must be [O] int32 or float32"
+        )
+        self._require(neurons.steps >= 1 and neurons.levels >= 1, "steps and levels must be at least 1")
+        for name, array in {"bias": self.bias, **neurons.arrays}.items():
+            shape = (neurons.levels, n) if name == "thresholds" else (n,)
+            self._require(
+                array.shape == shape and array.dtype == dtype and bool(np.isfinite(array).all()),
+                f"{name} must be finite {dtype} of shape {shape}, not {array.dtype} {array.shape}",
+            )
+        self._require(bool((np.diff(neurons.thresholds, axis=0) > 0).all()), "thresholds must ascend along the levels")
+        whole = dtype.kind == "i"
+        self._require(
+            0 <= neurons.leak <= 2**neurons.shift
+            and 0 <= neurons.shift <= 15
+            and (neurons.leak == int(neurons.leak) if whole else neurons.shift == 0),
+            f"the leak must lie in [0, 2**shift], whole or with shift 0, not {neurons.leak} with shift {neurons.shift}",
+        )
+
+    def _check_range(self, charge: float) -> None:
+        """Whether no membrane and no product of it with the leak can leave int32."""
+        neurons = self.dynamics
+        start = max(float(np.abs(array.astype(np.int64)).max()) for array in (neurons.initial, neurons.reset_to))
+        amount = float(np.abs(neurons.amount.astype(np.int64)).max()) * neurons.levels
+        largest = (start + neurons.steps * charge + amount) * (neurons.leak if neurons.leaks else 1)
+        self._require(
+            largest <= INT32 and float(np.abs(neurons.thresholds.astype(np.int64)).max()) <= INT32,
+            f"membranes can reach {largest:.3g}, more than int32 holds; use smaller factors",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ReadOut(Operation):
+    """Spikes to real numbers: out[o] = factor[o] * conv(weight, sum of the sources over all steps)[o] + bias[o].
+
+    factor and bias are float32 and the two operations round one after the other, so that whole-number weights give the
+    same bits everywhere.
+    """
+
+    geometry: Geometry
+    synapses: Synapses
+    bias: np.ndarray
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self.synapses.sources
+
+    def result(self, values: Mapping[str, Value]) -> Real:
+        inputs = [self._spikes(values, source) for source in self.sources]
+        shapes = {value.shape for value in inputs}
+        self._require(len(shapes) == 1, f"all sources must have one spatial shape, not {sorted(shapes)}")
+        n = len(self.bias)
+        self._require(
+            self.bias.shape == (n,) and self.bias.dtype == np.float32 and bool(np.isfinite(self.bias).all()),
+            "bias must be finite float32 [O]",
+        )
+        channels = sum(value.channels for value in inputs)
+        check_synapses(self, self.synapses, self.geometry, (n, channels), (np.int8, np.int16, np.float32), np.float32)
+        if self.synapses.integer:
+            bound = self.synapses.slot_bound() * max(value.slots for value in inputs)
+            self._require(bound <= EXACT_IN_FLOAT32, f"sums must stay within 2**24, they can reach {bound}")
+        return Real(n, checked_output_shape(self, self.geometry, shapes.pop()))
+
+
+@dataclass(frozen=True)
+class Quantize(Operation):
+    """Real numbers to whole ones: out = rint(min(max(x, low), high) * scale), halves to even; scale a power of two."""
+
+    source: str
+    scale: float
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def result(self, values: Mapping[str, Value]) -> Real:
+        value = self._real(values, self.source)
+        self._require(
+            self.scale > 0 and math.frexp(self.scale)[0] == 0.5, f"scale must be a power of two, not {self.scale}"
+        )
+        self._require(
+            math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high,
+            f"low must be less than high, both finite, not {self.low} and {self.high}",
+        )
+        limit = math.ceil(max(abs(self.low), abs(self.high)) * self.scale)
+        return Real(value.channels, value.shape, limit=limit)
+
+
+@dataclass(frozen=True)
+class Pool(Operation):
+    """Windows of `size` along each axis, without overlap: "or" fires if any spike of the window does, "sum" adds them.
+
+    "or" is max pooling of binary spikes. "sum" moves the slots of the window to slots of one position, without any
+    arithmetic: its levels are those of the source times size**ndim. Positions beyond the last whole window are dropped.
+    """
+
+    source: str
+    size: int
+    kind: Literal["or", "sum"]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def result(self, values: Mapping[str, Value]) -> Spikes:
+        value = self._spikes(values, self.source)
+        self._require(self.kind in ("or", "sum"), f"kind must be 'or' or 'sum', not {self.kind!r}")
+        self._require(self.size >= 1 and min(value.shape) >= self.size, f"size {self.size} must fit into {value.shape}")
+        self._require(
+            self.kind == "sum" or value.levels == 1, "'or' is for binary spikes; pool integer spikes by 'sum'"
+        )
+        levels = value.levels * (self.size ** len(value.shape) if self.kind == "sum" else 1)
+        return Spikes(value.channels, tuple(n // self.size for n in value.shape), value.steps, levels)
+
+
+@dataclass(frozen=True)
+class Repeat(Operation):
+    """Nearest upsampling: every position becomes `size` of them along each axis."""
+
+    source: str
+    size: int
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def result(self, values: Mapping[str, Value]) -> Spikes:
+        value = self._spikes(values, self.source)
+        self._require(self.size >= 1, f"size must be at least 1, not {self.size}")
+        return Spikes(value.channels, tuple(n * self.size for n in value.shape), value.steps, value.levels)
+
+
+@dataclass(frozen=True)
+class Integrate(Operation):
+    """The displacement of flowing along a stationary velocity for unit time: scaling and squaring, see `warp`."""
+
+    source: str
+    steps: int
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def result(self, values: Mapping[str, Value]) -> Real:
+        value = self._real(values, self.source)
+        self._require(
+            value.channels == len(value.shape),
+            f"a velocity of {len(value.shape)} axes has as many channels, not {value}",
+        )
+        self._require(self.steps >= 1, f"steps must be at least 1, not {self.steps}")
+        return Real(value.channels, value.shape)
+
+
+@dataclass(frozen=True)
+class Enlarge(Operation):
+    """Linear interpolation to the spatial shape of the value `like`, times `gain`; see `resample.upsample_linear`."""
+
+    source: str
+    like: str
+    gain: float = 1.0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source, self.like)
+
+    def result(self, values: Mapping[str, Value]) -> Real:
+        value, shape = self._real(values, self.source), values[self.like].shape
+        self._require(
+            len(shape) == len(value.shape) and all(a >= b for a, b in zip(shape, value.shape, strict=True)),
+            f"{self.like!r} must be at least as large as {value}, not {shape}",
+        )
+        self._require(math.isfinite(self.gain), f"gain must be finite, not {self.gain}")
+        return Real(value.channels, shape)
+
+
+@dataclass(frozen=True)
+class Warp(Operation):
+    """moved(x) = image(x + u(x)), u the displacement in voxels; see `warp.warp`."""
+
+    image: str
+    displacement: str
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.image, self.displacement)
+
+    def result(self, values: Mapping[str, Value]) -> Real:
+        image, u = self._real(values, self.image), self._real(values, self.displacement)
+        self._require(
+            image.shape == u.shape and u.channels == len(u.shape),
+            f"the displacement must have {len(image.shape)} channels on the grid of the image, {image}; it is {u}",
+        )
+        return Real(image.channels, image.shape)
+
+
+def check_synapses(
+    owner: Operation,
+    synapses: Synapses,
+    geometry: Geometry,
+    shape: tuple[int, int],
+    weight_types: tuple[type, ...],
+    factor_type: type,
+) -> None:
+    """Raise ProgramError unless weights and factors fit (outputs, input channels) = `shape` and the arithmetic."""
+    weight, factor, (n, channels) = synapses.weight, synapses.factor, shape
+    fitting = (n, channels // geometry.groups, *geometry.kernel)
+    owner._require(
+        weight.shape == fitting and n % geometry.groups == 0 and channels % geometry.groups == 0,
+        f"weights over {channels} channels must have shape {fitting}, in {geometry.groups} groups, not {weight.shape}",
+    )
+    owner._require(
+        weight.dtype in weight_types and bool(np.isfinite(weight).all()),
+        f"weights must be finite {' or '.join(np.dtype(d).name for d in weight_types)}, not {weight.dtype}",
+    )
+    owner._require(
+        factor.shape == (n,) and factor.dtype == factor_type and bool(np.isfinite(factor).all()),
+        f"factor must be finite {np.dtype(factor_type).name} of shape ({n},), not {factor.dtype} {factor.shape}",
+    )
+
+
+def checked_output_shape(owner: Operation, geometry: Geometry, shape: Sizes) -> Sizes:
+    """The output shape of a convolution, or ProgramError if nothing is left of it."""
+    owner._require(len(shape) == geometry.ndim, f"its sources must have {geometry.ndim} spatial axes, not {shape}")
+    out = geometry.output_shape(shape)
+    owner._require(min(out) >= 1, f"a kernel {geometry.kernel} leaves no output on inputs of {shape}")
+    return out

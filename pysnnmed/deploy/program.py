@@ -1,0 +1,80 @@
+"""A program: a trained network as a list of typed operations on packed spikes.
+
+The language knows nothing of layers, gradients or modules, and a program holds no shape: it runs on inputs of any
+spatial size that its operations accept. Executors are in `executor`; files in `storage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ProgramError
+from .operations import Operation, SpikingLayer
+from .values import Real, Sizes, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Operations in the order of their execution.
+
+    inputs      {name: channels} of the real-valued inputs, [C, *S] float32
+    outputs     names of the values to return
+    ndim        spatial axes
+    multiple    every spatial axis of the inputs must be a multiple of this
+    facts       what the maker wants to be remembered, JSON-able: the name of the network, T, scores
+
+    Raises ProgramError, naming the operation, if a name is used twice, unknown or used before it exists, or if the
+    operations do not fit together on the smallest inputs.
+    """
+
+    inputs: Mapping[str, int]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
+    ndim: int = 3
+    multiple: int = 1
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = set(self.inputs)
+        for operation in self.operations:
+            title = f"{type(operation).__name__} {operation.name!r}"
+            for source in operation.sources:
+                if source not in known:
+                    raise ProgramError(
+                        f"{title}: its source {source!r} is not the name of an input or earlier operation"
+                    )
+            if operation.name in known:
+                raise ProgramError(f"{title}: there is an earlier value of this name")
+            known.add(operation.name)
+        unknown = [name for name in self.outputs if name not in known]
+        if unknown or not self.outputs:
+            raise ProgramError(f"a program must return values that it computes, not {list(self.outputs)}")
+        if not self.inputs or min(self.inputs.values()) < 1 or self.ndim not in (1, 2, 3) or self.multiple < 1:
+            raise ProgramError(
+                f"a program needs inputs with at least one channel, 1 to 3 axes and a multiple of at least 1, not "
+                f"{dict(self.inputs)}, {self.ndim} and {self.multiple}"
+            )
+
+    def values(self, shape: Sizes) -> dict[str, Value]:
+        """The type of every value for inputs of spatial `shape`, inputs first. Raises ProgramError."""
+        if len(shape) != self.ndim or any(n < 1 or n % self.multiple for n in shape):
+            raise ProgramError(
+                f"the program runs on {self.ndim} spatial axes, each a multiple of {self.multiple}, "
+                f"not {tuple(shape)}; pad the input"
+            )
+        values: dict[str, Value] = {name: Real(channels, tuple(shape)) for name, channels in self.inputs.items()}
+        for operation in self.operations:
+            values[operation.name] = operation.result(values)
+        return values
+
+    @property
+    def layers(self) -> Iterator[SpikingLayer]:
+        """The operations that hold neurons."""
+        return (operation for operation in self.operations if isinstance(operation, SpikingLayer))
+
+    @property
+    def integer(self) -> bool:
+        """Whether all neurons compute in whole numbers, so that every executor returns the same spikes."""
+        return all(layer.integer for layer in self.layers)
