@@ -191,7 +191,7 @@ class SpikingLayer(Operation):
         for name in ("frames", "rates", "analog"):
             synapses = getattr(self, name)
             if synapses is not None:
-                yield name, synapses  # type: ignore[misc]
+                yield name, synapses
 
     @property
     def sources(self) -> tuple[str, ...]:
