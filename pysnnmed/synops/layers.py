@@ -22,7 +22,7 @@ class LayerCount:
     rate x MACs. What begins with `ann_` belongs to the same layer of a conventional network, which runs it once, on
     real numbers, counted by the same rules: no MAC for a tap in the padding, a weight read for every MAC.
 
-    Raises ParameterError for a count that is not a whole number of at least 0.
+    Raises ParameterError for a count that is not a whole number of at least 0, `steps` of at least 1.
     """
 
     name: str
@@ -58,15 +58,17 @@ class LayerCount:
     ann_writes: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ParameterError(f"LayerCount: the name must be text, not {self.name!r}")
         for field in fields(self)[1:]:
-            value = getattr(self, field.name)
+            value, least = getattr(self, field.name), 1 if field.name == "steps" else 0
             try:
                 whole = operator.index(value)  # counters of kernels are NumPy integers, which JSON does not know
             except TypeError:
                 whole = -1
-            if whole < 0:
+            if whole < least:
                 raise ParameterError(
-                    f"LayerCount {self.name}: {field.name} must be a whole number of at least 0, not {value!r}"
+                    f"LayerCount {self.name}: {field.name} must be a whole number of at least {least}, not {value!r}"
                 )
             object.__setattr__(self, field.name, whole)
 

@@ -134,13 +134,13 @@ class Report:
             known = {field.name for field in fields(LayerCount)}
             layers = content["layers"]
             unknown = {key for layer in layers for key in layer} - known
-            report = cls(tuple(LayerCount(**{str(k): v for k, v in layer.items() if k in known}) for layer in layers))
+            report = cls(tuple(LayerCount(**{k: v for k, v in layer.items() if k in known}) for layer in layers))
+            own, totals = asdict(report.total), dict(content.get("total", {}))
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ParameterError(f"Report: the text must be JSON written by to_json, and is not ({error})") from error
         if unknown:
             raise ParameterError(f"Report: layers must have the counts of LayerCount, not {', '.join(sorted(unknown))}")
-        own = asdict(report.total)
-        wrong = [key for key, value in content.get("total", {}).items() if key in own and own[key] != value]
+        wrong = [key for key, value in totals.items() if key in own and own[key] != value]
         if wrong:
             raise ParameterError(f"Report: the totals must be those of the layers, and differ in {', '.join(wrong)}")
         return report

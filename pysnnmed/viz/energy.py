@@ -68,11 +68,11 @@ def energy_by_layer(
     """
     if not report.layers:
         raise ParameterError("energy_by_layer: the report must have at least one layer, not none")
-    ax = axes_or_new(ax, 8, 1.9 + 0.42 * len(report.layers))
+    ax = axes_or_new(ax, 8, 2.1 + 0.42 * len(report.layers))
     whole = projected_energy(report, table)
     layers = [projected_energy(Report((layer,)), table) for layer in report.layers]
     lengths = [[sum(value for _, value, _ in parts) for parts in (_spiking(e), _conventional(e))] for e in layers]
-    unit, scale = _unit(max(map(max, lengths)))
+    unit, scale = _unit(max(map(max, lengths)) / 10)  # most layers are far below the longest
     rows = range(len(layers), 0, -1)
     for side, (offset, height) in zip((_spiking, _conventional), ((0.2, 0.4), (-0.2, 0.3)), strict=True):
         left = [0.0] * len(layers)
@@ -105,10 +105,10 @@ def energy_figure(report: Report, tables: Sequence[str] = ("fp32", "fp32@sram"),
     """One page: `energy_by_layer` under each of some cost tables, side by side."""
     if not tables:
         raise ParameterError("energy_figure: at least one cost table is needed, not none")
-    width, height = 1.7 + 6.0 * len(tables), 3.1 + 0.42 * len(report.layers)
+    width, height = 1.7 + 6.0 * len(tables), 3.3 + 0.42 * len(report.layers)
     figure = new_figure(width, height)
     grid = figure.add_gridspec(
-        1, len(tables), left=1.55 / width, right=1 - 0.3 / width, top=1 - 1.35 / height, bottom=1.15 / height,
+        1, len(tables), left=1.55 / width, right=1 - 0.3 / width, top=1 - 1.35 / height, bottom=1.35 / height,
         wspace=0.08,
     )  # fmt: skip
     for i, table in enumerate(tables):
@@ -167,7 +167,8 @@ def _sums(energy: ProjectedEnergy) -> str:
     table = energy.table
     lines = [
         f"all layers {_figure(spiking * scale)} {unit} against {_figure(conventional * scale)} {unit}, {ratio:.2f}× "
-        f"less; break-even at {even:.0%} of the connections, here {energy.synaptic_rate:.1%}",
+        "less",
+        f"break-even at {even:.0%} of the connections, here {energy.synaptic_rate:.1%}",
         f"projected, {table.name} ({table.source}), T = {energy.steps}, rate {energy.rate:.1%}",
     ]
     if table.placement is not None:
