@@ -317,8 +317,8 @@ def test_memory_is_a_number_of_its_own():
         assert math.isnan(missing)
     word = {place: energy / 64 for place, energy in ACCESS.items()}
     assert placed.memory.weights == pytest.approx((1010 + 700) * 32 * word["DRAM"])
-    assert placed.memory.states == pytest.approx((80 + 80 + 50) * 32 * word["DRAM"])
-    assert placed.memory.spikes == pytest.approx(60 * 8 * word["1 MB"])
+    assert placed.memory.states == pytest.approx((80 + 80) * 32 * word["DRAM"])
+    assert placed.memory.spikes == pytest.approx((60 * 8 + 50 * 32) * word["1 MB"])
     assert placed.ann_memory.weights == pytest.approx((1010 + 2000) * 32 * word["DRAM"])
     assert placed.ann_memory.spikes == pytest.approx((150 + 20) * 32 * word["1 MB"])
     assert placed.total_with_memory == pytest.approx(placed.total + placed.memory.total)

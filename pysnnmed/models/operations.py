@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -77,7 +78,8 @@ def _synapses(
     if layer.average:  # both sources use the same synapses: their spikes add up to integer events
         trains = [spikes[source] for source in layer.sources]
         x = sum(trains[1:], start=trains[0])
-        yield synops.synapses(layer.name, x, _fanout(layer, x.shape, config), steps=steps, spiking=True)
+        part = synops.synapses(layer.name, x, _fanout(layer, x.shape, config), steps=steps, spiking=True)
+        yield replace(part, spike_bytes_read=sum(synops.packed_bytes(train.size) for train in trains))
         return
     for source in layer.frames:
         x = spikes[source]
@@ -86,7 +88,7 @@ def _synapses(
         if source == IMAGES:
             yield synops.synapses(layer.name, images, _fanout(layer, images.shape, config), spiking=False)
         else:
-            counts = spikes[source].sum(axis=0, dtype=np.int64)  # the rate times T
+            counts = sum(spikes[source], start=np.uint16(0))  # the rate times T
             fan = _fanout(layer, counts.shape, config)
             yield synops.synapses(layer.name, counts, fan, steps=steps, summed=steps, spiking=True)
 
@@ -105,7 +107,7 @@ def _neurons(
     count = fired[0].size
     yield synops.biases(layer.name, count, times=steps if layer.frames else 1)
     if layer.rates and not layer.average:  # a current that stays over the steps
-        yield LayerCount(layer.name, value_writes=count, value_reads=count * steps)
+        yield LayerCount(layer.name, state_writes=count, state_reads=count * steps)
     leak: synops.Leak = "multiply" if config.learn_leak else synops.leak_of(config.leak)
     yield synops.neurons(layer.name, count, steps, int(fired.sum()), leak=leak)
 

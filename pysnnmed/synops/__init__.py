@@ -27,7 +27,17 @@ Arithmetic leaves out memory traffic and routing, which dominate on most hardwar
 
 from .attention import AttentionCount, qk_counts, sdsa_counts, ssa_counts, zero_scores
 from .costs import ACCESS, ARITHMETIC, PLACEMENTS, TABLES, CostTable, Placement, access_energy, cost_table
-from .counting import conv_int_macs, conv_macs, conv_synops, is_spiking, matmul_synops, packed_bytes, unit_counts
+from .counting import (
+    SpikeCount,
+    conv_int_macs,
+    conv_macs,
+    conv_synops,
+    count_spikes,
+    is_spiking,
+    matmul_synops,
+    packed_bytes,
+    unit_counts,
+)
 from .energy import MemoryEnergy, ProjectedEnergy, projected_energy
 from .fanout import Fanout, axis_fanout, axis_outputs, fanout
 from .layers import LayerCount
@@ -52,6 +62,7 @@ __all__ = [
     "ProjectedEnergy",
     "Report",
     "Reset",
+    "SpikeCount",
     "access_energy",
     "axis_fanout",
     "axis_outputs",
@@ -60,6 +71,7 @@ __all__ = [
     "conv_macs",
     "conv_synops",
     "cost_table",
+    "count_spikes",
     "count_synops",
     "counted_synapses",
     "fanout",

@@ -24,7 +24,7 @@ ACCESS = MappingProxyType({"8 KB": 10.0, "32 KB": 20.0, "1 MB": 100.0, "DRAM": 1
 
 @dataclass(frozen=True)
 class Placement:
-    """Where weights, membranes (and real values) and spikes (and activations) live: keys of ACCESS."""
+    """Where weights, membranes and spikes live, and with the spikes real values and activations: keys of ACCESS."""
 
     name: str
     weights: str
@@ -50,8 +50,8 @@ class CostTable:
     source: str
     leak: float = 0.0
     weight_bits: int = 32
-    state_bits: int = 32  # of membranes and real numbers
-    activation_bits: int = 32  # of the conventional network
+    state_bits: int = 32
+    activation_bits: int = 32  # of the conventional network, and of real values in both
     placement: Placement | None = None
 
     @property

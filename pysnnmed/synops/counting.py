@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +15,34 @@ TOLERANCE = 1e-4  # k / D times D is a whole number up to rounding
 BLOCK = 2**15  # values counted at a time: 256 KiB of int64
 
 
+class SpikeCount(NamedTuple):
+    """What spikes cost that enter a layer: see `conv_synops` and `conv_int_macs`."""
+
+    events: int
+    synops: int
+    int_macs: int
+
+
+def count_spikes(spikes: np.ndarray, fan: Fanout, levels: int = 1) -> SpikeCount:
+    """Events, SynOps and integer MACs of spikes [..., C, *S] entering a (transposed) convolution, in one pass."""
+    shape = _spatial(spikes, fan)
+    rows = spikes.reshape(-1, math.prod(shape))
+    units, beyond = np.zeros((2, rows.shape[1]), np.int64)  # of each value, what goes beyond the first unit
+    for block in _blocks(rows):
+        counts = _units(block, levels)
+        _add_rows(units, counts)
+        if counts.max() > 1:
+            _add_rows(beyond, counts - (counts != 0))
+    synops = fan.weigh(units.reshape(shape))
+    return SpikeCount(int(units.sum()), synops, synops - fan.weigh(beyond.reshape(shape)))
+
+
 def conv_synops(spikes: np.ndarray, fan: Fanout, levels: int = 1) -> int:
     """Exact SynOps of spikes [..., C, *S], binary or integer counts, entering a (transposed) convolution.
 
     A value k costs |k| additions at each output it reaches; normalised spikes k / D (NI-LIF) count k with `levels` = D.
     """
-    return fan.weigh(_over_positions(spikes, fan, lambda block: unit_counts(block, levels)))
+    return count_spikes(spikes, fan, levels).synops
 
 
 def conv_int_macs(spikes: np.ndarray, fan: Fanout, levels: int = 1) -> int:
@@ -27,7 +50,7 @@ def conv_int_macs(spikes: np.ndarray, fan: Fanout, levels: int = 1) -> int:
 
     For binary spikes this is `conv_synops`, the multiplication being by 1.
     """
-    return fan.weigh(_over_positions(spikes, fan, lambda block: unit_counts(block, levels) != 0))
+    return count_spikes(spikes, fan, levels).int_macs
 
 
 def conv_macs(x: np.ndarray, fan: Fanout, skip_zeros: bool = False) -> int:
@@ -36,7 +59,7 @@ def conv_macs(x: np.ndarray, fan: Fanout, skip_zeros: bool = False) -> int:
     `skip_zeros` counts only the inputs that are not zero: what hardware that exploits the zeros of a ReLU executes.
     """
     if skip_zeros:
-        return fan.weigh(_over_positions(x, fan, lambda block: block != 0))
+        return fan.weigh(_nonzero(x, fan))
     return x.size // math.prod(_spatial(x, fan)) * fan.total()
 
 
@@ -52,6 +75,13 @@ def is_spiking(x: np.ndarray, levels: int = 1) -> bool:
 
 def unit_counts(spikes: np.ndarray, levels: int = 1) -> np.ndarray:
     """The number of unit events in each value, int64. Raises ParameterError for values that are not spikes."""
+    return _units(spikes, levels).astype(np.int64)
+
+
+def _units(spikes: np.ndarray, levels: int) -> np.ndarray:
+    """The same, of any type that holds them."""
+    if spikes.dtype.kind in "bu" and levels == 1:
+        return spikes
     whole = spikes if spikes.dtype.kind in "bui" and levels == 1 else _whole(spikes, levels)
     if whole is None:
         raise ParameterError(
@@ -76,14 +106,23 @@ def _whole(x: np.ndarray, levels: int) -> np.ndarray | None:
     return whole if (np.abs(scaled - whole) < TOLERANCE).all() else None
 
 
-def _over_positions(x: np.ndarray, fan: Fanout, count: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """count(x) summed over everything but the spatial axes, [*S] int64."""
+def _nonzero(x: np.ndarray, fan: Fanout) -> np.ndarray:
+    """How many values are not zero at each position, [*S] int64."""
     shape = _spatial(x, fan)
     rows = x.reshape(-1, math.prod(shape))
     total = np.zeros(rows.shape[1], np.int64)
     for block in _blocks(rows):
-        total += count(block).sum(axis=0, dtype=np.int64)
+        _add_rows(total, block != 0)
     return total.reshape(shape)
+
+
+def _add_rows(total: np.ndarray, block: np.ndarray) -> None:
+    """Add the rows of a block of whole numbers to `total`: one by one where they are few and long, which is faster."""
+    if len(block) > 8:
+        total += block.sum(axis=0, dtype=np.int64)
+    else:
+        for row in block:
+            np.add(total, row, out=total, casting="unsafe")
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -19,8 +19,8 @@ class MemoryEnergy:
     """Energy [pJ] of reading and writing, for one network."""
 
     weights: float
-    states: float  # membranes and real numbers
-    spikes: float  # spikes, or activations
+    states: float
+    spikes: float  # and real values; activations of the conventional network
 
     @property
     def total(self) -> float:
@@ -161,13 +161,14 @@ def _memory(report: Report, cost: CostTable) -> tuple[MemoryEnergy, MemoryEnergy
     total, place = report.total, cost.placement
     if place is None:
         return None, None
-    states = total.state_reads + total.state_writes + total.value_reads + total.value_writes
-    spike_bytes = total.spike_bytes_read + total.spike_bytes_written
+    states = total.state_reads + total.state_writes
+    values = (total.value_reads + total.value_writes) * cost.activation_bits
+    spikes = 8 * (total.spike_bytes_read + total.spike_bytes_written)
     activations = (total.ann_reads + total.ann_writes) * cost.activation_bits
     spiking = MemoryEnergy(
         weights=access_energy(total.weight_reads * cost.weight_bits, place.weights),
         states=access_energy(states * cost.state_bits, place.states),
-        spikes=access_energy(8 * spike_bytes, place.spikes),
+        spikes=access_energy(spikes + values, place.spikes),
     )
     conventional = MemoryEnergy(
         weights=access_energy(total.ann_weight_reads * cost.weight_bits, place.weights),

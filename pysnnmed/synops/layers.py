@@ -45,11 +45,11 @@ class LayerCount:
     reset_subtractions: int = 0  # soft resets: one for each unit spike
     reset_writes: int = 0  # hard resets: one for each spike; the write itself is among `state_writes`
     weight_reads: int = 0  # weights and biases: one for each SynOp, MAC and bias addition
-    state_reads: int = 0
+    state_reads: int = 0  # membranes, and currents that stay over the steps
     state_writes: int = 0
     spike_bytes_read: int = 0  # bits where spikes are packed, all of them, fired or not
     spike_bytes_written: int = 0
-    value_reads: int = 0  # real numbers: images, currents that stay over the steps, fields
+    value_reads: int = 0  # real numbers that are not states: images, fields
     value_writes: int = 0
     ann_nonzero_macs: int = 0  # of `ann_macs`, those whose activation is not 0; 0 where no activations were seen
     ann_adds: int = 0  # biases, and the comparison of each ReLU

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ..errors import ParameterError
-from .counting import conv_int_macs, conv_macs, conv_synops, is_spiking, packed_bytes, unit_counts
+from .counting import conv_macs, count_spikes, is_spiking, packed_bytes
 from .fanout import Fanout
 from .layers import LayerCount
 
@@ -55,11 +55,9 @@ def synapses(
         fan,
         x.size // math.prod(fan.shape) * summed // steps,
         steps=steps,
-        events=int(unit_counts(x, levels).sum()),
-        synops=conv_synops(x, fan, levels),
-        int_macs=conv_int_macs(x, fan, levels),
         levels=levels,
         packed=packed,
+        **count_spikes(x, fan, levels)._asdict(),
     )
 
 

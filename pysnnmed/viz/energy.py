@@ -97,7 +97,7 @@ def energy_by_layer(
     ax.set_xlim(0, 1.1 * longest)
     ax.set_ylim(0.4, len(layers) + 0.6)
     ax.set_xlabel(f"{unit}\n{_sums(whole)}", size=8.5, color=PALE, loc="left", linespacing=1.5)
-    ax.legend(loc="lower right", frameon=False, fontsize=8, handlelength=1, handleheight=1, labelcolor=INK)
+    ax.legend(loc="best", frameon=False, fontsize=8, handlelength=1, handleheight=1, labelcolor=INK)
     return plain(ax, title)
 
 
@@ -137,14 +137,14 @@ def _spiking(energy: ProjectedEnergy) -> list[tuple[str, float, str]]:
     """Name, energy [pJ] and colour of every part of a spiking network."""
     parts = [
         ("synapses", energy.synaptic, SPIKING),
-        ("real-valued input", energy.analog, ANALOG),
+        ("real-valued MACs", energy.analog, ANALOG),
         ("neurons and biases", energy.neuronal, NEURONAL),
     ]
     if energy.memory is not None:
         parts += [
             ("reading weights", energy.memory.weights, WEIGHTS),
-            ("membranes, real values", energy.memory.states, STATES),
-            ("moving spikes", energy.memory.spikes, TRAFFIC),
+            ("membranes", energy.memory.states, STATES),
+            ("spikes, real values", energy.memory.spikes, TRAFFIC),
         ]
     return parts
 
