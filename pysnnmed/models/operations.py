@@ -88,7 +88,7 @@ def _synapses(
         if source == IMAGES:
             yield synops.synapses(layer.name, images, _fanout(layer, images.shape, config), spiking=False)
         else:
-            counts = sum(spikes[source], start=np.uint16(0))  # the rate times T
+            counts = np.asarray(sum(spikes[source], start=np.uint16(0)))  # the rate times T
             fan = _fanout(layer, counts.shape, config)
             yield synops.synapses(layer.name, counts, fan, steps=steps, summed=steps, spiking=True)
 
