@@ -80,7 +80,13 @@ COUNTS = [field.name for field in fields(LayerCount)[1:]]
 
 def layers(name="layer"):
     counts = {n: st.integers(0, 10**12) for n in COUNTS} | {"steps": st.integers(1, 9)}
-    return st.builds(LayerCount, st.just(name), **counts)
+    return st.builds(LayerCount, st.just(name), **counts).map(with_reads)
+
+
+def with_reads(count):
+    """The count with at least the reads that its operations need."""
+    reads = count.weight_reads + count.synops
+    return replace(count, weight_reads=reads, ann_weight_reads=count.ann_weight_reads + count.ann_macs)
 
 
 def reports():
@@ -364,6 +370,16 @@ def test_an_unknown_table_is_refused(name):
         cost_table(name)
     with pytest.raises(ParameterError, match="cost table"):
         projected_energy(Report(()), name)
+
+
+@pytest.mark.parametrize("missing", ["weight_reads", "ann_weight_reads"])
+def test_memory_is_not_projected_from_reads_that_nobody_counted(missing):
+    counts = {"synops": 5, "ann_macs": 9, "weight_reads": 5, "ann_weight_reads": 9}
+    assert projected_energy(Report((LayerCount("a", **counts),)), "fp32@sram").memory.weights > 0
+    incomplete = Report((LayerCount("a", **(counts | {missing: 0})),))
+    assert projected_energy(incomplete, "fp32").total > 0
+    with pytest.raises(ParameterError, match=r"fp32@sram .* a weight read for every SynOp"):
+        projected_energy(incomplete, "fp32@sram")
 
 
 def test_a_table_of_ones_own():

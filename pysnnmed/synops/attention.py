@@ -60,7 +60,10 @@ class AttentionCount:
         return sum(self.terms.values())
 
     def layer(self, name: str, steps: int = 1) -> LayerCount:
-        """The count of a layer called `name`; events, neurons and traffic are counted where they arise."""
+        """The count of a layer called `name`, an entry read for every addition of it.
+
+        Events, neurons and the traffic of spikes are counted where they arise.
+        """
         return LayerCount(
             name,
             steps=steps,
@@ -68,6 +71,8 @@ class AttentionCount:
             macs=self.macs,
             dense_macs=self.dense + self.macs,
             ann_macs=self.dense // steps,
+            weight_reads=self.synops,
+            ann_weight_reads=self.dense // steps,
             adds=self.adds,
         )
 

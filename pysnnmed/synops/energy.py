@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import ParameterError
 from .costs import CostTable, access_energy, cost_table
 from .report import Report
 
@@ -124,7 +125,8 @@ def projected_energy(report: Report, table: str | CostTable = "fp32") -> Project
 
     With memory, each of them has its reads and writes, at the widths and places of the table. The break-even rate r,
     all but synapses staying as it was counted, solves r dense_synops E_synop + (E - SynOps E_synop) = E_ann, where
-    E_synop is E_add, and with memory E_add and the read of a weight.
+    E_synop is E_add, and with memory E_add and the read of a weight. Raises ParameterError for an unknown name, and for
+    a table that says where data live and a report that did not count what is read.
     """
     cost = cost_table(table) if isinstance(table, str) else table
     total = report.total
@@ -161,6 +163,12 @@ def _memory(report: Report, cost: CostTable) -> tuple[MemoryEnergy, MemoryEnergy
     total, place = report.total, cost.placement
     if place is None:
         return None, None
+    if total.synops and (total.weight_reads < total.synops or (total.ann_macs and not total.ann_weight_reads)):
+        raise ParameterError(
+            f"projected_energy: for {cost.name} the report must have a weight read for every SynOp and those of the "
+            f"conventional network, not {total.weight_reads} for {total.synops} SynOps and {total.ann_weight_reads}; "
+            "count them (see synops.parts), or take a table without a place"
+        )
     states = total.state_reads + total.state_writes
     values = (total.value_reads + total.value_writes) * cost.activation_bits
     spikes = 8 * (total.spike_bytes_read + total.spike_bytes_written)
