@@ -1,0 +1,34 @@
+"""The options that event_layer.py and event_unet.py have beyond those of every benchmark."""
+
+from __future__ import annotations
+
+from options import PARSER
+
+
+def _sizes(text: str) -> tuple[int, int, int]:
+    """'160,192,224' -> (160, 192, 224)."""
+    depth, height, width = (int(part) for part in text.split(","))
+    return depth, height, width
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    """'0.05,0.128' -> (0.05, 0.128)."""
+    rates = tuple(float(part) for part in text.split(","))
+    if not all(0 < rate < 0.5 for rate in rates):
+        raise ValueError
+    return rates
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
+PARSER.add_argument("--peers", type=_names, help="comma-separated peers, all by default")
+PARSER.add_argument("--size", type=_sizes, help="D,H,W of the input in voxels, multiples of 16")
+PARSER.add_argument("--scale", choices=("full", "half"), default="full", help="of the default size")
+PARSER.add_argument("--steps", type=int, default=4, help="time steps T (default 4)")
+PARSER.add_argument("--rate", type=_rates, help="spike rates in (0, 0.5), comma-separated")
+PARSER.add_argument("--cache", help="folder that keeps the calibrated networks for the next run")
+PARSER.add_argument("--budget", type=float, default=60.0, help="seconds of timed runs for each side (default 60)")
+PARSER.add_argument("--no-memory", action="store_true", help="leave out the peak memory in fresh processes")
+PARSER.add_argument("--no-check", action="store_true", help="leave out the comparison of spikes")
