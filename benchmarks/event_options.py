@@ -19,11 +19,18 @@ def _rates(text: str) -> tuple[float, ...]:
     return rates
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+def _peers(text: str) -> tuple[str, ...]:
+    """'torch-snn-best,torch-ann-f32'; '' for none."""
+    names = tuple(filter(None, text.split(",")))
+    if not set(names) <= set(PEERS):
+        raise ValueError
+    return names
 
 
-PARSER.add_argument("--peers", type=_names, help="comma-separated peers, all by default")
+SPIKING_PEERS = ("spikingjelly-eager", "torch-snn-best")
+PEERS = (*SPIKING_PEERS, "torch-ann-f32", "torch-ann-f32-onednn", "torch-ann-int8")
+
+PARSER.add_argument("--peers", type=_peers, default=PEERS, help=f"comma-separated, by default {','.join(PEERS)}")
 PARSER.add_argument("--size", type=_sizes, help="D,H,W of the input in voxels, multiples of 16")
 PARSER.add_argument("--scale", choices=("full", "half"), default="full", help="of the default size")
 PARSER.add_argument("--steps", type=int, default=4, help="time steps T (default 4)")

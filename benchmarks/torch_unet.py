@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from unet_graph import BETA, CONVOLUTIONS, THRESHOLD, Layer, Weights, size_of, walk
+from unet_graph import BETA, CONVOLUTIONS, NEURONS, THRESHOLD, Layer, Weights, size_of, walk
 
 Visit = Callable[[str, np.ndarray], None] | None
 CHANNELS_LAST = torch.channels_last_3d
@@ -45,7 +45,7 @@ class _Network:
     def __call__(self, visit: Visit = None) -> np.ndarray:
         def apply(layer: Layer, sources: list[torch.Tensor]) -> torch.Tensor:
             value = self.step(layer, sources)
-            if visit is not None and layer.kind in ("analog", "spike"):
+            if visit is not None and layer.kind in NEURONS:
                 visit(layer.name, self.finished(value))
             return value
 
@@ -265,7 +265,6 @@ PEERS: dict[str, Callable[..., Any]] = {
     "torch-ann-f32-onednn": DenseOneDNN,
     "torch-ann-int8": Int8Convolutions,
 }
-SPIKING = ("spikingjelly-eager", "torch-snn-best")
 
 
 def make(

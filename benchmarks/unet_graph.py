@@ -150,22 +150,20 @@ def execute(
 ) -> np.ndarray:
     """Run the graph -> the value of its last layer, spikes [T, C, *S] bool or the flow [3, *S] float32.
 
-    inputs: images [C, *S] float32 and spikes [T, C, *S] bool by name. `visit(name, spikes)` is called after each layer
-    of neurons.
+    inputs: images [C, *S] float32 and spikes [T, C, *S] bool by name. `visit(name, value)` is called after each layer.
     """
 
     def apply(layer: Layer, sources: list[np.ndarray]) -> np.ndarray:
         if layer.kind == "pool":
-            return pool(*sources)
-        if layer.kind == "upsample":
-            return upsample(*sources)
-        current = convolve(layer, weights[layer.name], sources)
-        if layer.kind == "head":
-            return current.mean(axis=0)
-        spikes = fire(current, steps)
+            value = pool(*sources)
+        elif layer.kind == "upsample":
+            value = upsample(*sources)
+        else:
+            current = convolve(layer, weights[layer.name], sources)
+            value = current.mean(axis=0) if layer.kind == "head" else fire(current, steps)
         if visit is not None:
-            visit(layer.name, spikes)
-        return spikes
+            visit(layer.name, value)
+        return value
 
     return walk(graph, inputs, apply)
 
@@ -178,9 +176,9 @@ def convolve(layer: Layer, weights: Weights, sources: Sequence[np.ndarray]) -> n
     with kernels.use_backend(kernels.fastest()):
         for t in range(len(out)):
             x = np.concatenate([source[t : t + 1] for source in sources], axis=1, dtype=np.float32)
-            out[t] = kernels.run(
-                "conv_forward", x, weights.float32, weights.bias, (1, 1, 1), (1, 1, 1), (1, 1, 1), 1
-            )[0]
+            out[t] = kernels.run("conv_forward", x, weights.float32, weights.bias, (1, 1, 1), (1, 1, 1), (1, 1, 1), 1)[
+                0
+            ]
     return out
 
 
