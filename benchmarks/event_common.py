@@ -132,17 +132,22 @@ def measured_run(run: Run) -> dict[str, int]:
     return {"peak": _status("VmHWM"), "before": before}
 
 
+def available_memory() -> int | None:
+    """Bytes that a process can get without swapping, None where the system does not tell."""
+    return _field("/proc/meminfo", "MemAvailable")
+
+
 def _status(field: str) -> int:
     """Bytes of a field of this process' status. Unlike getrusage, it does not count what the parent once held."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"peak memory: the system does not tell {field}; use --no-memory")
+    size = _field("/proc/self/status", field)
+    if size is None:
+        raise SystemExit(f"peak memory: this system does not tell {field}; use --no-memory")
+    return size
 
 
-def available_memory() -> int:
-    """Bytes that a process can get without swapping."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit("the system does not tell its available memory")
+def _field(file: str, name: str) -> int | None:
+    if Path(file).exists():
+        for line in Path(file).read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None

@@ -11,7 +11,8 @@ once, gradients off, and returns the value of the last layer as NumPy. Given `vi
     torch-ann-f32-onednn  the same, with oneDNN also where PyTorch prefers its own loops (batch 1 and few channels, or
                           few voxels), which is faster
     torch-ann-int8        the int8 convolutions of that one pass and nothing else (no pooling, upsampling or
-                          concatenation): a lower bound, and no network: it returns no flow
+                          concatenation): a lower bound, and no network: it returns no flow. oneDNN takes AMX or VNNI
+                          where the processor has them; ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI keeps AMX out
 
 All share the first convolution's current between the T steps.
 """
@@ -223,7 +224,8 @@ class Int8Convolutions:
     ):
         engines = torch.backends.quantized.supported_engines
         torch.backends.quantized.engine = next(e for e in ("onednn", "x86", "fbgemm", "qnnpack") if e in engines)
-        self.note = f"torch-ann-int8: engine {torch.backends.quantized.engine}"
+        tiles = " with AMX" if torch.cpu._is_amx_tile_supported() else ""
+        self.note = f"torch-ann-int8: engine {torch.backends.quantized.engine} on a processor{tiles}"
         size = next(iter(inputs.values())).shape[-3:]
         draw = torch.Generator().manual_seed(0)
         self.calls = []
