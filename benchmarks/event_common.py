@@ -80,7 +80,8 @@ def check(
     unet_graph.execute(graph, weights, inputs, steps, values.__setitem__)
     neurons = [layer for layer in graph if layer.kind in NEURONS]
     for name in spiking_sides():
-        alone, together = {}, {}
+        alone: dict[str, int] = {}
+        together: dict[str, int] = {}
         for layer in neurons:
             sources = {source: values[source] for source in layer.sources}
             spikes = make(name, [layer._replace(level=0)], {layer.name: weights[layer.name]}, sources, steps)()
@@ -90,7 +91,7 @@ def check(
                 lambda layer, spikes, counts=together: counts.update({layer: differing(spikes, values[layer])})
             )
         total = sum(values[layer.name].size for layer in neurons)
-        line = {"name": benchmark, "case": f"spikes that differ from NumPy's, {case}", "peer": name}
+        line: dict[str, object] = {"name": benchmark, "case": f"spikes that differ from NumPy's, {case}", "peer": name}
         line |= {"neuron_steps": total, "each_layer_alone": alone, "whole_graph": together}
         text = (
             f"{benchmark}  {line['case']}  {name}: of {total} neuron-steps {sum(alone.values())} with each layer alone"

@@ -54,7 +54,8 @@ class Kept:
     """A side that keeps its last result."""
 
     def __init__(self, run: Run):
-        self.run, self.result = run, None
+        self.run = run
+        self.result: np.ndarray | None = None
 
     def __call__(self) -> None:
         self.result = self.run()
@@ -99,7 +100,8 @@ def compare_memory(case: str, path: Path, peers: list[str]) -> None:
 
 def compare_flows(case: str, sides: dict[str, Kept]) -> None:
     """Print how far the flows of two spiking sides are apart."""
-    flows = {name: sides[name].result for name in spiking_sides() if name in sides}
+    results = {name: sides[name].result for name in spiking_sides() if name in sides}
+    flows = {name: flow for name, flow in results.items() if flow is not None}
     names = list(flows)
     for first, second in ((a, b) for i, a in enumerate(names) for b in names[i + 1 :]):
         rms = float(np.sqrt(np.mean(np.square(flows[first]))))

@@ -117,7 +117,7 @@ def stored_unet(folder: str | Path, size: Sequence[int], steps: int, rate: float
         for name, layer in network.weights.items():
             arrays |= {f"{name}.{field}": array for field, array in layer._asdict().items()}
         arrays |= {f"{name}.rate": np.array(reached) for name, reached in network.rates.items()}
-        atomic_write(path, lambda file: np.savez(file, **arrays))
+        atomic_write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
     return path
 
 
