@@ -89,6 +89,11 @@ def release_memory() -> int:
     return importlib.import_module("pysnnmed.backends.buffers").release()
 
 
+def threads() -> int:
+    """How many threads kernels may use here."""
+    return importlib.import_module("pysnnmed.backends.threads").limit.get()
+
+
 def run(kernel: str, *args: Any) -> Any:
     """Call `kernel` of the active backend, or of the reference where the backend lacks it."""
     function = getattr(load(_active.get()), kernel, None) or getattr(load(REFERENCE), kernel)
