@@ -25,3 +25,8 @@ class Executed(NamedTuple):
     events: int
     synops: int
     spikes: int = 0
+
+
+def word_type(channels: int) -> np.dtype:
+    """The unsigned integer whose bits hold the channels of one position, or 64 of them."""
+    return np.dtype(next((f"u{size}" for size in (1, 2, 4) if channels <= 8 * size), "u8"))
