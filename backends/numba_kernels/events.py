@@ -7,8 +7,9 @@ counted is counted on the way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ..shifted_rows import Sizes
 from .analog_sums import add_dense, lay_out
 from .firing import add_scaled, fill_rows, fire
 from .layouts import (
+    ALIGNMENT,
     LINE_LANES,
     AnalogWeights,
     SpikeWeights,
@@ -35,11 +37,15 @@ from .merging import MOST_WORDS, WORD, count_bits, merge
 from .read_out import read_rows
 from .row_sums import gather, roll
 
-_CHUNK_BYTES = 384 << 10  # of scratch a thread works in, if a row needs no more: part of the L2 cache
+_CHUNK_BYTES = 768 << 10  # of scratch a thread works in, if a row needs no more: part of the L2 cache
 _MOST_ROWS = 64  # of a chunk
+_REGIONS = 16  # at most, that a piece of scratch is cut into
 _GRAIN = 1 << 16  # words a thread counts at least
 _POSITIONS = {16: 12, 32: 8, 48: 5, 64: 4}  # neighbouring outputs of a dense sum held in registers, by lanes
 _ROOM = 4 * max(lanes * positions for lanes, positions in _POSITIONS.items())  # bytes
+
+
+_Run: TypeAlias = Callable[[int, int], tuple[int, int]]  # (first row, rows) -> (outputs reached, spikes)
 
 
 def spiking_layer(
@@ -73,32 +79,40 @@ def spiking_layer(
         constant = aligned_bytes(varies * rows * plane.columns * lanes * 4)
         return constant + sum(part.bytes_for(rows, slots) for part in (*sums, *dense))
 
-    def run(work: _Workspace, first: int, rows: int) -> tuple[int, int]:
-        room, synops = _Room(work.memory), 0
-        count = rows * plane.columns
+    def prepare(room: _Room, rows: int, slots: int) -> _Run:
         constant, pitch = numbers.bias, 0
         if varies:
-            constant, pitch = room.take(count * lanes, state.dtype), lanes
-            fill_rows(constant, numbers.bias, count)
-        for part in still:
-            values, reached = part.run(room, first, rows, work.slots)
-            synops += reached
-            add_scaled(constant, values, part.factor, count)
-        for layout in dense:
-            layout.run(room, first, rows, constant)
+            constant, pitch = room.take(rows * plane.columns * lanes, state.dtype), lanes
+        still_runs = [(part.prepare(room, rows, slots), part.factor) for part in still]
+        dense_runs = [part.prepare(room, rows, constant) for part in dense]
         values = np.empty(0, np.int16) if state.dtype == np.int32 else state
-        if of_frames:
-            values, reached = of_frames.run(room, first, rows, work.slots)
-            synops += reached
-        spikes = fire(
-            blocks_of(block), state, values, of_frames is not None, numbers.factor, numbers.scaled, constant, pitch,
-            state.dtype.type(dynamics.leak), dynamics.leaks, dynamics.shift,
-            numbers.thresholds, dynamics.levels, numbers.amount, numbers.initial, numbers.reset_to, dynamics.hard,
-            words, n_words, plane.rows * plane.columns, first * plane.columns, count, dynamics.steps,
-        )  # fmt: skip
-        return synops, spikes
+        frames_run = of_frames.prepare(room, rows, slots) if of_frames else None
+        leak, blocks, positions = state.dtype.type(dynamics.leak), blocks_of(block), plane.rows * plane.columns
 
-    reached, spikes = _in_chunks(run, bytes_for, plane, max((part.slots for part in sums), default=1), scratch)
+        def run(first: int, rows: int) -> tuple[int, int]:
+            count, synops, sums = rows * plane.columns, 0, values
+            if varies:
+                fill_rows(constant, numbers.bias, count)
+            for part_run, factor in still_runs:
+                sums, reached = part_run(first, rows)
+                synops += reached
+                add_scaled(constant, sums, factor, count)
+            for dense_run in dense_runs:
+                dense_run(first, rows)
+            if frames_run:
+                sums, reached = frames_run(first, rows)
+                synops += reached
+            spikes = fire(
+                blocks, state, sums, frames_run is not None, numbers.factor, numbers.scaled, constant, pitch,
+                leak, dynamics.leaks, dynamics.shift,
+                numbers.thresholds, dynamics.levels, numbers.amount, numbers.initial, numbers.reset_to, dynamics.hard,
+                words, n_words, positions, first * plane.columns, count, dynamics.steps,
+            )  # fmt: skip
+            return synops, spikes
+
+        return run
+
+    reached, spikes = _in_chunks(prepare, bytes_for, plane, max((part.slots for part in sums), default=1), scratch)
     events = sum(_events(source) for source in (*frames, *rates))
     return out, Executed(events, reached * channels, spikes)
 
@@ -116,13 +130,18 @@ def read_out(
         out = np.empty((channels, *plane.out_shape), np.float32)
     values, factor, bias = out.reshape(channels, -1), operation.synapses.factor, operation.bias
 
-    def run(work: _Workspace, first: int, rows: int) -> tuple[int, int]:
-        sums, reached = part.run(_Room(work.memory), first, rows, work.slots)
+    def prepare(room: _Room, rows: int, slots: int) -> _Run:
+        add_up = part.prepare(room, rows, slots)
         taps_of_sums = plane.x_taps if part.joined else plane.one_tap
-        read_rows(sums, part.columns, part.weights.lanes, taps_of_sums, factor, bias, values, first, rows)
-        return reached, 0
 
-    reached, _ = _in_chunks(run, part.bytes_for, plane, part.slots, scratch)
+        def run(first: int, rows: int) -> tuple[int, int]:
+            sums, reached = add_up(first, rows)
+            read_rows(sums, part.columns, part.weights.lanes, taps_of_sums, factor, bias, values, first, rows)
+            return reached, 0
+
+        return run
+
+    reached, _ = _in_chunks(prepare, part.bytes_for, plane, part.slots, scratch)
     return out, Executed(sum(_events(source) for source in sources), reached * channels)
 
 
@@ -194,36 +213,34 @@ class _Room:
         return array
 
 
-@dataclass(frozen=True)
-class _Workspace:
-    """The memory of one thread and how many slots of a step are summed at a time."""
+def _in_chunks(
+    prepare: Callable[[_Room, int, int], _Run],
+    bytes_for: Callable[[int, int], int],
+    plane: _Plane,
+    slots: int,
+    scratch: np.ndarray | None,
+) -> tuple[int, int]:
+    """Run chunks of rows that together cover the plane, and add up the two numbers that each run returns.
 
-    memory: np.ndarray
-    slots: int
-
-
-def _in_chunks(run, bytes_for, plane: _Plane, slots: int, scratch: np.ndarray | None) -> tuple[int, int]:
-    """Call run(workspace, first row, rows) on chunks that cover the rows, and add up the two numbers it returns."""
+    bytes_for(rows, slots) is what a chunk of so many rows takes if so many slots of a step are summed at a time, of
+    `slots` that there are; prepare(room, rows, slots) makes the run of chunks of at most so many rows.
+    """
     most = threads.limit.get()
-    slots = max(slots, 1)
     if scratch is None:
-        least = bytes_for(1, 1)
-        scratch = empty(most * aligned_bytes(max(_CHUNK_BYTES, least)), np.uint8)
-    each = scratch.nbytes // most // 64 * 64
+        scratch = empty(most * aligned_bytes(max(_CHUNK_BYTES, bytes_for(1, 1))), np.uint8)
+    each = scratch.nbytes // most // ALIGNMENT * ALIGNMENT
     while slots > 1 and bytes_for(1, slots) > each:
         slots = -(-slots // 2)
     one, two = bytes_for(1, slots), bytes_for(2, slots)
     if one > each:
         raise ValueError(f"scratch of {scratch.nbytes} bytes is too small: {most} threads need {one} bytes each")
-    chunk = min(_MOST_ROWS, 1 + (each - one) // (two - one + 8 * 64))
-    free = [_Workspace(scratch[i * each : (i + 1) * each], slots) for i in range(most)]
+    chunk = min(_MOST_ROWS, 1 + (each - one) // (two - one + _REGIONS * ALIGNMENT))
+    free = [scratch[i * each : (i + 1) * each] for i in range(most)]
     done: list[tuple[int, int]] = []
 
     def body(start: int, stop: int) -> None:
-        work = free.pop()
-        for first in range(start, stop, chunk):
-            done.append(run(work, first, min(chunk, stop - first)))
-        free.append(work)
+        run = prepare(_Room(free.pop()), chunk, slots)
+        done.extend(run(first, min(chunk, stop - first)) for first in range(start, stop, chunk))
 
     threads.for_ranges(body, plane.rows, chunk)
     return sum(a for a, _ in done), sum(b for _, b in done)
@@ -232,9 +249,11 @@ def _in_chunks(run, bytes_for, plane: _Plane, slots: int, scratch: np.ndarray | 
 # -------------------------------------------------------------------------------------------------- sums of the parts
 
 
-def _spike_bytes(steps: int, words: int, lanes: int, width: int, columns: int, rows: int, slots: int) -> int:
+def _spike_bytes(
+    steps: int, words: int, lanes: int, width: int, columns: int, rows: int, slots: int, sum_bytes: int = 4
+) -> int:
     sizes = (
-        4 * steps * rows * columns * lanes,
+        sum_bytes * steps * rows * columns * lanes,
         8 * steps * rows * slots * words * width,
         rows * words,
         2 * (slots * words * WORD * width + WORD),
@@ -263,10 +282,10 @@ class _SpikeSums:
         weights = self.weights
         slots = min(slots, self.slots)
         sizes = self.steps, weights.merging.words, weights.lanes, self.plane.width, self.columns
-        return _spike_bytes(*sizes, rows, slots)
+        return _spike_bytes(*sizes, rows, slots, weights.sum_type.itemsize)
 
-    def run(self, room: _Room, first: int, rows: int, slots: int) -> tuple[np.ndarray, int]:
-        """(sums [steps, rows, columns, lanes], outputs reached) of these rows; `slots` slots of a step at a time."""
+    def prepare(self, room: _Room, rows: int, slots: int) -> Callable[[int, int], tuple[np.ndarray, int]]:
+        """run(first row, rows) -> (sums [steps, rows, columns, lanes], outputs reached); `slots` slots at a time."""
         plane, weights, steps = self.plane, self.weights, self.steps
         slots, n_words, width = min(slots, self.slots), weights.merging.words, plane.width
         sums = room.take(steps * rows * self.columns * weights.lanes, weights.sum_type)
@@ -274,23 +293,28 @@ class _SpikeSums:
         active = room.take(rows * n_words, np.uint8)
         events = room.take(slots * n_words * WORD * width + WORD, np.uint16)
         start = room.take(width + 1, np.int64)
-        reached = 0
-        for level in range(0, self.slots, slots):
-            count = min(slots, self.slots - level)
-            for i, ((words, size, levels), items) in enumerate(zip(self.sources, weights.merging.items, strict=True)):
-                merge(
-                    words, size, levels, plane.z_taps, plane.y_taps, items, merged, active, n_words, i == 0,
-                    first, rows, steps, level, count,
+        blocks = blocks_of(weights.block)
+        sources = list(zip(self.sources, weights.merging.items, strict=True))
+        kernel, extra = gather, (plane.own_columns if self.joined else plane.x_taps,)
+        if plane.rolls and not self.joined:
+            kernel, extra = roll, ()
+
+        def run(first: int, rows: int) -> tuple[np.ndarray, int]:
+            reached = 0
+            for level in range(0, self.slots, slots):
+                count = min(slots, self.slots - level)
+                for i, ((words, size, levels), items) in enumerate(sources):
+                    merge(
+                        words, size, levels, plane.z_taps, plane.y_taps, items, merged, active, n_words, i == 0,
+                        first, rows, steps, level, count,
+                    )  # fmt: skip
+                reached += kernel(
+                    blocks, merged, active, weights.weights, weights.n_blocks, sums, rows, steps, count,
+                    n_words, width, plane.readers, events, start, level > 0, *extra,
                 )  # fmt: skip
-            arguments = (
-                blocks_of(weights.block), merged, active, weights.weights, weights.n_blocks, sums, rows, steps, count,
-                n_words, width, plane.readers, events, start, level > 0,
-            )  # fmt: skip
-            if plane.rolls and not self.joined:
-                reached += roll(*arguments)
-            else:
-                reached += gather(*arguments, plane.own_columns if self.joined else plane.x_taps)
-        return sums, reached
+            return sums, reached
+
+        return run
 
 
 def _spike_sums(
@@ -328,24 +352,29 @@ class _DenseSums:
     def bytes_for(self, rows: int, slots: int) -> int:
         return _dense_bytes(self.plane, self.weights.block, self.weights.inputs, rows)
 
-    def run(self, room: _Room, first: int, rows: int, out: np.ndarray) -> None:
-        """Add the sums of these rows, times the factor, to out [rows, columns, lanes]."""
+    def prepare(self, room: _Room, rows: int, out: np.ndarray) -> Callable[[int, int], None]:
+        """run(first row, rows) adds the sums of these rows, times the factor, to out [rows, columns, lanes]."""
         plane, weights = self.plane, self.weights
         positions = _POSITIONS[weights.block]
         pitch, step, spacing, origin = _laid_pitch(plane, positions)
         laid = room.take(rows * weights.inputs * pitch, np.float32)
         vectors = room.take(_ROOM // 4, np.float32)
-        channel = 0
-        for values, size in self.sources:
-            lay_out(
-                values, size, plane.z_taps, plane.y_taps, laid, self.channels, channel, pitch, spacing, origin,
-                first, rows,
+        blocks, neighbours = blocks_of(weights.block), (0,) * positions
+
+        def run(first: int, rows: int) -> None:
+            channel = 0
+            for values, size in self.sources:
+                lay_out(
+                    values, size, plane.z_taps, plane.y_taps, laid, self.channels, channel, pitch, spacing, origin,
+                    first, rows,
+                )  # fmt: skip
+                channel += size[0]
+            add_dense(
+                blocks, neighbours, laid, weights.inputs, pitch, step, plane.kernel[2],
+                plane.dilation, weights.weights, weights.n_blocks, self.factor, rows, plane.columns, out, vectors,
             )  # fmt: skip
-            channel += size[0]
-        add_dense(
-            blocks_of(weights.block), (0,) * positions, laid, weights.inputs, pitch, step, plane.kernel[2],
-            plane.dilation, weights.weights, weights.n_blocks, self.factor, rows, plane.columns, out, vectors,
-        )  # fmt: skip
+
+        return run
 
 
 def _laid_pitch(plane: _Plane, positions: int) -> tuple[int, int, int, int]:

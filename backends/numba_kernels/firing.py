@@ -25,6 +25,7 @@ def fire(
     spikes = 0
     one = splat(state, state.dtype.type(1), blocks)
     leaky = splat(state, leak, blocks)
+    multiplies = leak != 1
     none = zeros(state, blocks)
     for word in range(out_words):
         lane = word * n
@@ -41,7 +42,7 @@ def fire(
                         weighted = multiply(weighted, scale)
                     current = add(still, weighted)
                 if leaks:
-                    v = shift_down(multiply(v, leaky), shift)
+                    v = shift_down(multiply(v, leaky) if multiplies else v, shift)
                 h = add(v, current)
                 at = (t * levels * positions + first + i) * out_words + word
                 if levels == 1:
