@@ -50,9 +50,9 @@ _Run: TypeAlias = Callable[[int, int], tuple[int, int]]  # (first row, rows) -> 
 
 def spiking_layer(
     layer: Any,
-    frames: tuple[Packed, ...] = (),
-    rates: tuple[Packed, ...] = (),
-    analog: tuple[np.ndarray, ...] = (),
+    frames: tuple[Packed, ...],
+    rates: tuple[Packed, ...],
+    analog: tuple[np.ndarray, ...],
     out: np.ndarray | None = None,
     scratch: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Executed]:
@@ -146,7 +146,8 @@ def read_out(
 
 
 def layer_scratch(operation: Any, in_shape: Sizes) -> int:
-    """See numpy_kernels.layer_scratch."""
+    """See numpy_kernels.layer_scratch. For as many threads as there are processors, whatever the limit is now: the
+    memory may be planned under another limit than it is used under."""
     geometry = operation.geometry
     if geometry.groups > 1:
         return 0
@@ -170,7 +171,7 @@ def layer_scratch(operation: Any, in_shape: Sizes) -> int:
         words = 2 * (leading * synapses.weight.shape[1] // WORD) + 2
         width = max(plane.width, plane.columns)
         least += _spike_bytes(steps, words, lanes, plane.width, width, 1, 1)
-    return threads.limit.get() * max(_CHUNK_BYTES, least)
+    return threads.CORES * aligned_bytes(max(_CHUNK_BYTES, least))
 
 
 # ------------------------------------------------------------------------------------------------- where things lie
@@ -225,15 +226,16 @@ def _in_chunks(
     bytes_for(rows, slots) is what a chunk of so many rows takes if so many slots of a step are summed at a time, of
     `slots` that there are; prepare(room, rows, slots) makes the run of chunks of at most so many rows.
     """
-    most = threads.limit.get()
+    least = bytes_for(1, 1)
     if scratch is None:
-        scratch = empty(most * aligned_bytes(max(_CHUNK_BYTES, bytes_for(1, 1))), np.uint8)
-    each = scratch.nbytes // most // ALIGNMENT * ALIGNMENT
+        scratch = empty(threads.limit.get() * aligned_bytes(max(_CHUNK_BYTES, least)), np.uint8)
+    most = min(threads.limit.get(), scratch.nbytes // least)  # as many threads as there is scratch for
+    if most < 1:
+        raise ValueError(f"scratch must have at least {least} bytes, not {scratch.nbytes}; see layer_scratch")
+    each = min(scratch.nbytes // most, max(_CHUNK_BYTES, least)) // ALIGNMENT * ALIGNMENT
     while slots > 1 and bytes_for(1, slots) > each:
         slots = -(-slots // 2)
     one, two = bytes_for(1, slots), bytes_for(2, slots)
-    if one > each:
-        raise ValueError(f"scratch of {scratch.nbytes} bytes is too small: {most} threads need {one} bytes each")
     chunk = min(_MOST_ROWS, 1 + (each - one) // (two - one + _REGIONS * ALIGNMENT))
     free = [scratch[i * each : (i + 1) * each] for i in range(most)]
     done: list[tuple[int, int]] = []
@@ -242,7 +244,7 @@ def _in_chunks(
         run = prepare(_Room(free.pop()), chunk, slots)
         done.extend(run(first, min(chunk, stop - first)) for first in range(start, stop, chunk))
 
-    threads.for_ranges(body, plane.rows, chunk)
+    threads.for_ranges(body, plane.rows, max(chunk, -(-plane.rows // most)))
     return sum(a for a, _ in done), sum(b for _, b in done)
 
 

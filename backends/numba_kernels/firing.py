@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .vectors import add, add_from, bits, load, multiply, popcount, reached, shift_down, splat, store, subtract, where
+from .vectors import add, bits, load, multiply, popcount, reached, shift_down, splat, store, subtract, where
 from .vectors import zeros  # isort: skip
 
 
@@ -35,15 +35,12 @@ def fire(
             v = start
             still = load(state, constant, i * constant_pitch + lane, blocks)
             for t in range(steps):
-                current = still
-                if has_sums:
-                    weighted = load(state, sums, (t * count + i) * lanes + lane, blocks)
-                    if scaled:
-                        weighted = multiply(weighted, scale)
-                    current = add(still, weighted)
                 if leaks:
                     v = shift_down(multiply(v, leaky) if multiplies else v, shift)
-                h = add(v, current)
+                h = add(v, still)
+                if has_sums:
+                    weighted = load(state, sums, (t * count + i) * lanes + lane, blocks)
+                    h = add(h, multiply(weighted, scale) if scaled else weighted)
                 at = (t * levels * positions + first + i) * out_words + word
                 if levels == 1:
                     fires = reached(h, load(state, thresholds, lane, blocks))

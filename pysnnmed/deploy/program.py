@@ -6,6 +6,8 @@ spatial size that its operations accept. Executors are in `executor`; files in `
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,10 @@ from typing import Any
 from ..errors import ProgramError
 from .operations import Operation, SpikingLayer
 from .values import Real, Sizes, Value
+
+DOUBLINGS = 8
+MOST_CHANNELS = 2**16
+LARGEST_EXAMPLE = 2**24  # executors warm up on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +29,11 @@ class Program:
     outputs     names of the values to return
     ndim        spatial axes
     multiple    every spatial axis of the inputs must be a multiple of this
+    example     a spatial shape on which the operations fit together; () looks for the smallest of equal sides
     facts       what the maker wants to be remembered, JSON-able: the name of the network, T, scores
 
     Raises ProgramError, naming the operation, if a name is used twice, unknown or used before it exists, or if the
-    operations do not fit together on the smallest inputs.
+    operations do not fit together on inputs of the shape `example`.
     """
 
     inputs: Mapping[str, int]
@@ -34,6 +41,7 @@ class Program:
     outputs: tuple[str, ...]
     ndim: int = 3
     multiple: int = 1
+    example: Sizes = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,6 +64,21 @@ class Program:
                 f"a program needs inputs with at least one channel, 1 to 3 axes and a multiple of at least 1, not "
                 f"{dict(self.inputs)}, {self.ndim} and {self.multiple}"
             )
+        if max(self.inputs.values()) > MOST_CHANNELS:
+            raise ProgramError(f"inputs must have at most {MOST_CHANNELS} channels, not {dict(self.inputs)}")
+        object.__setattr__(self, "example", tuple(self.example) or self._smallest())
+        self.values(self.example)
+        if math.prod(self.example) > LARGEST_EXAMPLE:
+            raise ProgramError(f"the example must have at most {LARGEST_EXAMPLE} positions, not {self.example}")
+
+    def _smallest(self) -> Sizes:
+        """Multiples of `multiple` by powers of two are enough for networks; if none fits, the last one says why not."""
+        cubes = [(self.multiple * 2**i,) * self.ndim for i in range(DOUBLINGS)]
+        for shape in cubes[:-1]:
+            with contextlib.suppress(ProgramError):
+                self.values(shape)
+                return shape
+        return cubes[-1]
 
     def values(self, shape: Sizes) -> dict[str, Value]:
         """The type of every value for inputs of spatial `shape`, inputs first. Raises ProgramError."""
