@@ -16,9 +16,10 @@ from pysnnmed.deploy.values import pack, unpack
 
 pytest.importorskip("numba")
 
+from pysnnmed.backends.packed import Packed
+
 from pysnnmed.backends import numba_kernels as kernels
 from pysnnmed.backends import threads
-from pysnnmed.backends.packed import Packed
 
 CHANNELS = (1, 3, 8, 16, 24, 32, 33, 64, 65, 128, 130)
 
@@ -117,16 +118,13 @@ def geometries(draw, ndim=None):
     transposed = draw(st.booleans())
     kernel, stride, dilation = axes((1, 2, 3, 4)), axes((1, 2, 3)), axes((1, 2))
     padding = axes((0, 1, 2))
-    extra = axes((0, 1)) if transposed else ()
+    extra = tuple(draw(st.integers(0, min(s - 1, 1))) for s in stride) if transposed else ()
     return Geometry(kernel, stride, padding, dilation, 1, transposed, extra)
 
 
 @st.composite
 def shapes(draw, g):
-    def shape():
-        return tuple(draw(st.integers(1, 7)) for _ in range(g.ndim - 1)) + (draw(st.integers(1, 12)),)
-
-    s = shape()
+    s = tuple(draw(st.integers(1, 12 if a == g.ndim - 1 else 7)) for a in range(g.ndim))
     while min(g.output_shape(s)) < 1:
         s = tuple(n + 1 for n in s)
     return s
@@ -136,7 +134,11 @@ def numbers(rng, shape, dtype, scale=None):
     """Weights: whole numbers, for float32 eighths."""
     if dtype == np.float32:
         return (rng.integers(-24, 25, shape) / 8).astype(np.float32)
-    return rng.integers(-127, 128, shape).astype(dtype) if scale is None else rng.integers(-scale, scale, shape).astype(dtype)
+    return (
+        rng.integers(-127, 128, shape).astype(dtype)
+        if scale is None
+        else rng.integers(-scale, scale, shape).astype(dtype)
+    )
 
 
 @st.composite
@@ -233,3 +235,144 @@ def test_scratch_of_the_announced_size_is_enough_and_results_go_where_they_shall
     assert words is out
     assert (memory[:start] == 0xA5).all()
     assert (memory[start + need :] == 0xA5).all()
+
+
+def conv_layer(weight, bound=50, steps=1, shape=(5, 6), rng=None, **options):
+    """A layer of 3x3 weights [O, C, 3, 3] with thresholds at `bound`, and frames of all ones."""
+    full = np.full(len(weight), bound, np.int32)
+    zero = np.zeros_like(full)
+    dynamics = Dynamics(steps, full[None], full, zero, zero, 1.0)
+    g = Geometry((3, 3), (1, 1), (1, 1), (1, 1))
+    synapses = Synapses(("a",), weight, np.ones_like(full))
+    layer = SpikingLayer("layer", g, dynamics, zero, frames=synapses)
+    return layer, {"frames": (np.ones((steps, weight.shape[1], *shape), np.uint8),)}
+
+
+@pytest.mark.parametrize("total", [32767, 32768, -32767, -32768, 40000])
+def test_sums_at_and_beyond_the_limits_of_int16_are_exact(total):
+    sign = np.sign(total)
+    weight = np.zeros((16, 32, 3, 3), np.int16)
+    weight[:] = sign * (abs(total) // weight[0].size)
+    weight[:, 0, 0, 0] += sign * (abs(total) - abs(int(weight[0].astype(int).sum())))
+    assert (weight.reshape(16, -1).astype(int).sum(axis=1) == total).all()
+    layer, inputs = conv_layer(weight, bound=max(total, 1))
+    words, _ = check(layer, inputs)
+    fired = unpack(words, 16)[0, 0, 1:-1, 1:-1]
+    assert (fired == (total > 0)).all()  # the membrane is at its threshold, exactly
+
+
+@pytest.mark.parametrize("sources", [(8, 8), (16, 3, 33), (64, 64), (130, 1)])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_sources_of_different_words_and_levels_are_seen_side_by_side(sources, levels, rng):
+    weight = rng.integers(-9, 10, (33, sum(sources), 3, 3)).astype(np.int8)
+    layer, _ = conv_layer(weight, steps=2)
+    arrays = [
+        (rng.random((2 * (1 + i % 2 * (levels - 1)), c, 5, 6)) < 0.3).astype(np.uint8) for i, c in enumerate(sources)
+    ]
+    check(layer, {"frames": tuple(arrays)})
+
+
+@given(layers())
+def test_nothing_depends_on_the_number_of_threads(drawn):
+    layer, inputs = drawn
+    results = []
+    for n in (1, 2, 5):
+        token = threads.limit.set(n)
+        try:
+            results.append(run(layer, inputs))
+        finally:
+            threads.limit.reset(token)
+    for words, executed in results[1:]:
+        assert np.array_equal(words, results[0][0])
+        assert executed == results[0][1]
+
+
+def test_scratch_of_one_thread_serves_many(rng):
+    layer, inputs = conv_layer(rng.integers(-9, 10, (16, 16, 3, 3)).astype(np.int8), shape=(40, 200))
+    memory = np.empty(300_064, np.uint8)
+    start = -memory.ctypes.data % 64
+    token = threads.limit.set(4)
+    try:
+        check(layer, inputs, scratch=memory[start : start + 300_000])
+        with pytest.raises(ValueError, match="scratch must have at least"):
+            run(layer, inputs, scratch=memory[start : start + 640])
+    finally:
+        threads.limit.reset(token)
+
+
+def test_grouped_layers_are_handed_over(rng):
+    weight = rng.integers(-9, 10, (16, 8, 3, 3)).astype(np.int8)
+    layer, _ = conv_layer(weight)
+    grouped = Geometry((3, 3), (1, 1), (1, 1), (1, 1), groups=2)
+    layer = SpikingLayer("layer", grouped, layer.dynamics, layer.bias, frames=layer.frames)
+    bits = (rng.random((1, 16, 5, 6)) < 0.3).astype(np.uint8)
+    words, executed = run(layer, {"frames": (bits,)})
+    halves = [conv_layer(weight[i : i + 8])[0] for i in (0, 8)]
+    expected = [run(half, {"frames": (bits[:, i : i + 8],)}) for half, i in zip(halves, (0, 8), strict=True)]
+    assert np.array_equal(unpack(words, 16), np.concatenate([unpack(w, 8) for w, _ in expected], axis=1))
+    assert executed.synops == sum(e.synops for _, e in expected)
+
+
+def test_a_layer_of_more_taps_than_an_event_can_name_is_handed_over(rng):
+    weight = rng.integers(-1, 2, (2, 700, 7, 7, 1)).astype(np.int8)
+    layer, _ = conv_layer(np.zeros((2, 1, 3, 3), np.int8))
+    g = Geometry((7, 7, 1), (1,) * 3, (3, 3, 0), (1,) * 3)
+    layer = SpikingLayer("layer", g, layer.dynamics, layer.bias, frames=Synapses(("a",), weight, layer.bias + 1))
+    check(layer, {"frames": ((rng.random((1, 700, 2, 2, 3)) < 0.1).astype(np.uint8),)})
+
+
+# ------------------------------------------------------------------------------------------------------ the read-out
+
+
+@given(st.data())
+def test_read_outs_give_what_their_equation_says(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    g = data.draw(geometries())
+    shape = data.draw(shapes(g))
+    sizes = [data.draw(st.sampled_from(CHANNELS)) for _ in range(data.draw(st.integers(1, 2)))]
+    n_out = data.draw(st.sampled_from((1, 2, 3, 16, 65)))
+    kind = data.draw(st.sampled_from((np.int8, np.int16, np.float32)))
+    rate = data.draw(st.sampled_from((0.0, 0.13, 1.0)))
+    arrays = [(rng.random((data.draw(st.integers(1, 6)), c, *shape)) < rate).astype(np.uint8) for c in sizes]
+    weight = numbers(rng, (n_out, sum(sizes), *g.kernel), kind)
+    factor, bias = (rng.normal(size=n_out).astype(np.float32) for _ in range(2))
+    operation = ReadOut("head", g, Synapses(("a", "b")[: len(sizes)], weight, factor), bias)
+    need = kernels.layer_scratch(operation, shape)
+    memory = np.empty(need + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    packed = tuple(Packed(pack(bits), bits.shape[1]) for bits in arrays)
+    values, executed = kernels.read_out(operation, packed, scratch=memory[start : start + need])
+    x = np.concatenate([values_of(bits, 1)[0] for bits in arrays])
+    sums = dense_conv(x.astype(np.float64), weight.astype(np.float64), g).astype(np.float32)  # exact
+    assert np.array_equal(values, per_channel(factor, g.ndim) * sums + per_channel(bias, g.ndim))
+    assert executed.events == sum(int(bits.sum()) for bits in arrays)
+    assert executed.synops == sum(reached(bits, g, n_out) for bits in arrays)
+
+
+# ------------------------------------------------------------------------------------------- pooling and repetition
+
+
+@given(st.data())
+def test_pooling_and_repetition_move_bits(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    size, n = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    shape = tuple(data.draw(st.integers(size, 9)) for _ in range(n))
+    channels, slots = data.draw(st.sampled_from(CHANNELS)), data.draw(st.integers(1, 4))
+    bits = (rng.random((slots, channels, *shape)) < 0.2).astype(np.uint8)
+    words = pack(bits)
+    pooled = tuple(m // size for m in shape)
+    windows = np.array([bits[(..., *at)] for at in window_slices(pooled, size)])  # [window, slots, C, *S']
+    assert np.array_equal(unpack(kernels.pool_spikes(words, size, "or"), channels), windows.max(axis=0))
+    by_slot = np.moveaxis(windows, 0, 1).reshape(-1, channels, *pooled)
+    assert np.array_equal(unpack(kernels.pool_spikes(words, size, "sum"), channels), by_slot)
+    repeated = bits
+    for axis in range(2, 2 + n):
+        repeated = repeated.repeat(size, axis=axis)
+    out = np.empty((slots, *(m * size for m in shape), words.shape[-1]), words.dtype)
+    assert kernels.repeat_spikes(words, size, out) is out
+    assert np.array_equal(unpack(out, channels), repeated)
+
+
+def window_slices(pooled, size):
+    for place in itertools.product(range(size), repeat=len(pooled)):
+        yield tuple(slice(p, p + (m - 1) * size + 1, size) for p, m in zip(place, pooled, strict=True))

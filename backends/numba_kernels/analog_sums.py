@@ -37,7 +37,9 @@ def lay_out(values, size, z_taps, y_taps, laid, channels, first_channel, pitch, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def add_dense(blocks, positions, laid, inputs, pitch, step, taps, spacing, weights, n_blocks, factor, rows, width, out, room):
+def add_dense(
+    blocks, positions, laid, inputs, pitch, step, taps, spacing, weights, n_blocks, factor, rows, width, out, room
+):
     """out [rows, width, lanes] += factor * the sums of weights over laid [rows, inputs, pitch].
 
     Output x reads laid[x * step + k * spacing] through tap k. weights is flat [n_blocks, inputs, taps, lanes of a

@@ -37,7 +37,7 @@ from .merging import MOST_WORDS, WORD, count_bits, merge
 from .read_out import read_rows
 from .row_sums import gather, roll
 
-_CHUNK_BYTES = 768 << 10  # of scratch a thread works in, if a row needs no more: part of the L2 cache
+_CHUNK_BYTES = 1536 << 10  # of scratch a thread works in, if a row needs no more: part of the L2 cache
 _MOST_ROWS = 64  # of a chunk
 _REGIONS = 16  # at most, that a piece of scratch is cut into
 _GRAIN = 1 << 16  # words a thread counts at least
@@ -161,7 +161,11 @@ def layer_scratch(operation: Any, in_shape: Sizes) -> int:
         spiking = [(operation.synapses, 1)]
         least = 0
     else:
-        spiking = [(part, steps) for part, steps in ((operation.frames, operation.dynamics.steps), (operation.rates, 1)) if part]
+        spiking = [
+            (part, steps)
+            for part, steps in ((operation.frames, operation.dynamics.steps), (operation.rates, 1))
+            if part
+        ]
         least = aligned_bytes(plane.columns * lanes * 4)
         if operation.analog:
             inputs = leading * operation.analog.weight.shape[1]
@@ -236,7 +240,8 @@ def _in_chunks(
     while slots > 1 and bytes_for(1, slots) > each:
         slots = -(-slots // 2)
     one, two = bytes_for(1, slots), bytes_for(2, slots)
-    chunk = min(_MOST_ROWS, 1 + (each - one) // (two - one + _REGIONS * ALIGNMENT))
+    share = -(-plane.rows // most)
+    chunk = min(_MOST_ROWS, share, 1 + (each - one) // (two - one + _REGIONS * ALIGNMENT))
     free = [scratch[i * each : (i + 1) * each] for i in range(most)]
     done: list[tuple[int, int]] = []
 
@@ -244,7 +249,7 @@ def _in_chunks(
         run = prepare(_Room(free.pop()), chunk, slots)
         done.extend(run(first, min(chunk, stop - first)) for first in range(start, stop, chunk))
 
-    threads.for_ranges(body, plane.rows, max(chunk, -(-plane.rows // most)))
+    threads.for_ranges(body, plane.rows, share)
     return sum(a for a, _ in done), sum(b for _, b in done)
 
 
@@ -333,7 +338,9 @@ def _spike_sums(
 
     key = (id(synapses), channels, slots)
     weights = once_for(owner, key, lay_out_weights)
-    factor = once_for(owner, (id(synapses), "factor"), lambda: padded(synapses.factor, padded_lanes(len(synapses.factor))))
+    factor = once_for(
+        owner, (id(synapses), "factor"), lambda: padded(synapses.factor, padded_lanes(len(synapses.factor)))
+    )
     laid = tuple(
         (np.ascontiguousarray(source.words).reshape(-1), (*plane.size, source.words.shape[-1]), n)
         for source, n in zip(sources, levels, strict=True)

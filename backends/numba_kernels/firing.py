@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
-from .vectors import add, bits, load, multiply, popcount, reached, shift_down, splat, store, subtract, where
-from .vectors import zeros  # isort: skip
+from .vectors import add, bits, load, multiply, popcount, reached, shift_down, splat, subtract, where, zeros
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -14,7 +12,7 @@ def fire(
     blocks, state, sums, has_sums, factor, scaled, constant, constant_pitch, leak, leaks, shift,
     thresholds, levels, amount, initial, reset_to, hard, out, out_words, positions, first, count, steps,
 ):  # fmt: skip
-    """Run `count` positions, the first of which is position `first` of the output, and return how many spikes there are.
+    """Run `count` positions, the first of which is position `first` of the output; return how many spikes there are.
 
     sums is flat [steps, count, lanes], if it has_sums; the current is sums * factor + constant, where position i has
     constant[i * constant_pitch :]. out is flat [steps * levels, positions, out_words]. The membranes have the type of

@@ -1,4 +1,4 @@
-"""Weights and numbers of a layer as its kernels read them: padded to whole vectors, aligned, made once for each layer."""
+"""Weights and numbers of a layer as its kernels read them: padded to whole vectors, aligned, made once."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def spike_weights(
 
 @dataclass(frozen=True)
 class AnalogWeights:
-    """Weights of synapses on real numbers: flat float32 [n_blocks, leading taps and channels, taps, lanes of a block]."""
+    """Weights of synapses on real numbers: flat float32 [n_blocks, inputs (leading taps and channels), taps, lanes]."""
 
     weights: np.ndarray
     inputs: int

@@ -31,9 +31,7 @@ def roll(
     for j in range(rows):
         for t in range(steps):
             at = (j * steps + t) * slots * n_words * width
-            reached += list_events(
-                merged, at, active, j * n_words, slots, n_words, width, readers, events, start
-            )
+            reached += list_events(merged, at, active, j * n_words, slots, n_words, width, readers, events, start)
             for block in range(n_blocks):
                 base = block * n_words * WORD * pitch
                 out = (t * rows + j) * width * lanes + block * n
@@ -73,9 +71,7 @@ def gather(
     for j in range(rows):
         for t in range(steps):
             at = (j * steps + t) * slots * n_words * width
-            reached += list_events(
-                merged, at, active, j * n_words, slots, n_words, width, readers, events, start
-            )
+            reached += list_events(merged, at, active, j * n_words, slots, n_words, width, readers, events, start)
             for block in range(n_blocks):
                 base = block * n_words * WORD * pitch
                 out = (t * rows + j) * outputs * lanes + block * n
