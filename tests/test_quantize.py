@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysnnmed.deploy.lower.layers import NEURONS, membrane
+from pysnnmed.deploy.lower.cells import NEURONS, membrane
 from pysnnmed.deploy.operations import INT32
 from pysnnmed.deploy.quantize import LIMITS, Unit, float_dynamics, quantize, whole_dynamics
 from pysnnmed.errors import ParameterError, ProgramError

@@ -1,4 +1,4 @@
-"""From a trained network to a program: each network in a file of its own, made of the layers in `layers`.
+"""From a trained network to a program: each network in a file of its own, made with `builder`.
 
 The program computes what the network computes. In float32 its sums may have another order, so that a spike differs
 where a potential comes within rounding of its threshold, and nowhere else; on dyadic weights, whose sums are exact,
@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import ParameterError, ProgramError
 from ...models.spikereg import SpikeReg
 from ..program import Program
-from .layers import WEIGHTS, Weights
+from .builder import WEIGHTS, Weights
 from .spikereg import lower_spikereg
 
 __all__ = ["NETWORKS", "WEIGHTS", "Weights", "lower"]

@@ -6,7 +6,8 @@ from ...models.operations import HEAD, INTEGRATION, UPSAMPLING
 from ...models.spikereg import IMAGES, SpikeReg
 from ..operations import Enlarge, Integrate
 from ..program import Program
-from .layers import Builder, Synapses, Weights
+from .builder import Builder, Weights
+from .real import Connections
 
 VOLUMES = ("fixed", "moving")
 
@@ -19,14 +20,14 @@ def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
         unit = network.unit(layer.name)
         builder.spiking_layer(
             layer.name,
-            Synapses.of(unit.conv),
+            Connections.of(unit.conv),
             unit.neuron.current_neuron(),
             frames=layer.frames,
             rates=tuple(source for source in layer.rates if source != IMAGES),
             analog=VOLUMES if IMAGES in layer.rates else (),
             average=layer.average,
         )
-    output = builder.read_out(HEAD, Synapses.of(network.head), (layer.name,), gain=config.displacement_scale)
+    output = builder.read_out(HEAD, Connections.of(network.head), (layer.name,), gain=config.displacement_scale)
     if config.integration_steps:
         output = builder.add(Integrate(INTEGRATION, output, config.integration_steps))
     if config.head_stride > 1:
