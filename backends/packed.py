@@ -1,4 +1,8 @@
-"""What kernels of packed spikes take and return beside arrays."""
+"""Spikes as bits of words: what kernels of packed spikes take and return beside arrays.
+
+Channel c of a position is bit c % b of its word c // b, where the words have b = 8, 16, 32 or 64 bits: the least that
+hold all channels in one word, else 64. Bits beyond the channels are zero.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +29,29 @@ class Executed(NamedTuple):
     events: int
     synops: int
     spikes: int = 0
+
+
+def word_type(channels: int) -> np.dtype:
+    """The unsigned integer whose bits hold the channels of one position, or 64 of them."""
+    return np.dtype(next((f"u{size}" for size in (1, 2, 4) if channels <= 8 * size), "u8"))
+
+
+def word_count(channels: int) -> int:
+    """W, how many such words a position has."""
+    return -(-channels // (8 * word_type(channels).itemsize))
+
+
+def pack(spikes: np.ndarray) -> np.ndarray:
+    """Spikes of 0 and 1, [slots, C, *S] -> words [slots, *S, W]."""
+    channels = spikes.shape[1]
+    kind, last = word_type(channels), np.moveaxis(spikes != 0, 1, -1)
+    padded = np.zeros((*last.shape[:-1], word_count(channels) * 8 * kind.itemsize), bool)
+    padded[..., :channels] = last
+    return np.packbits(padded, axis=-1, bitorder="little").view(kind.newbyteorder("<")).astype(kind, copy=False)
+
+
+def unpack(words: np.ndarray, channels: int) -> np.ndarray:
+    """Words [slots, *S, W] -> spikes [slots, C, *S] uint8. The inverse of `pack`."""
+    little = np.ascontiguousarray(words).astype(words.dtype.newbyteorder("<"), copy=False)
+    bits = np.unpackbits(little.view(np.uint8), axis=-1, bitorder="little")
+    return np.ascontiguousarray(np.moveaxis(bits[..., :channels], -1, 1))

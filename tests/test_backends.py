@@ -89,6 +89,65 @@ def test_the_other_tie_rule_is_found():
         check_backend(backend(lif_forward), max_examples=100)
 
 
+def test_a_kernel_that_writes_to_packed_spikes_is_found():
+    def spiking_layer(layer, frames, rates, analog, out=None, scratch=None):
+        result = REFERENCE.spiking_layer(layer, frames, rates, analog, out, scratch)
+        for packed in rates:
+            packed.words[...] = 0
+        return result
+
+    with pytest.raises(KernelMismatch, match=r"spiking_layer: it writes to its argument 2; .*SpikingLayer\("):
+        check_backend(backend(spiking_layer))
+
+
+def test_a_kernel_that_changes_the_layer_is_found():
+    def read_out(operation, sources, out=None, scratch=None):
+        result = REFERENCE.read_out(operation, sources, out, scratch)
+        operation.synapses.factor[0] += 1
+        return result
+
+    with pytest.raises(KernelMismatch, match="read_out: it writes to its argument 0"):
+        check_backend(backend(read_out))
+
+
+def test_a_threshold_that_must_be_passed_is_found():
+    def spiking_layer(layer, frames, rates, analog, out=None, scratch=None):
+        neurons = layer.dynamics
+        above = neurons.thresholds + neurons.thresholds.dtype.type(0.25 if layer.bias.dtype.kind == "f" else 1)
+        strict = replace(layer, dynamics=replace(neurons, thresholds=above))
+        return REFERENCE.spiking_layer(strict, frames, rates, analog, out, scratch)
+
+    with pytest.raises(KernelMismatch, match="spiking_layer: result 0 at"):
+        check_backend(backend(spiking_layer))
+
+
+def test_a_lost_bit_of_a_long_word_is_found():
+    def repeat_spikes(words, size, out=None):
+        result = REFERENCE.repeat_spikes(words, size, out)
+        result &= ~np.ones(1, words.dtype)
+        return result
+
+    with pytest.raises(KernelMismatch, match="repeat_spikes: result 0 at"):
+        check_backend(backend(repeat_spikes))
+
+
+def test_a_spike_counted_once_too_often_is_found():
+    def spiking_layer(layer, frames, rates, analog, out=None, scratch=None):
+        words, counts = REFERENCE.spiking_layer(layer, frames, rates, analog, out, scratch)
+        return words, counts._replace(synops=counts.synops + (counts.spikes > 5))
+
+    with pytest.raises(KernelMismatch, match="spiking_layer: result 2 at"):
+        check_backend(backend(spiking_layer))
+
+
+def test_a_result_that_is_not_written_where_it_was_wanted_is_found():
+    def pool_spikes(words, size, kind, out=None):
+        return REFERENCE.pool_spikes(words, size, kind)
+
+    with pytest.raises(KernelMismatch, match="pool_spikes: its first result must be its argument 3"):
+        check_backend(backend(pool_spikes))
+
+
 def test_a_result_that_depends_on_the_threads_is_found():
     limit = importlib.import_module("pysnnmed.backends.threads").limit
 

@@ -3,6 +3,7 @@
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
 from .neurons import lif_backward, lif_forward
 from .norm import batch_norm_backward, batch_norm_forward, channel_moments
+from .packed_layers import layer_scratch, pool_spikes, read_out, repeat_spikes, spiking_layer
 from .resample import (
     avg_pool_backward,
     avg_pool_forward,
@@ -25,11 +26,16 @@ __all__ = [
     "conv_backward_input",
     "conv_backward_weight",
     "conv_forward",
+    "layer_scratch",
     "lif_backward",
     "lif_forward",
     "lncc",
     "max_pool_backward",
     "max_pool_forward",
+    "pool_spikes",
+    "read_out",
+    "repeat_spikes",
+    "spiking_layer",
     "upsample_linear_backward",
     "upsample_linear_forward",
     "upsample_nearest_backward",

@@ -22,6 +22,9 @@ from .values import Real, Sizes, Spikes, Value
 
 INT32 = 2**31 - 1
 EXACT_IN_FLOAT32 = 2**24
+LONGEST = 2**12  # of steps, and of anything that a geometry counts: far beyond networks, far below what would overflow
+MOST_SLOTS = 2**16
+MOST_SQUARINGS = 32
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Operation:
     def sources(self) -> tuple[str, ...]:
         """Names of the values it reads."""
         raise NotImplementedError
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Of the sources, those whose content it needs and not only the shape."""
+        return self.sources
 
     def result(self, values: Mapping[str, Value]) -> Value:
         """The type of what it returns, given those of everything before it."""
@@ -78,10 +86,14 @@ class Geometry:
             object.__setattr__(self, name, per_axis("Geometry", name, getattr(self, name), n, at_least=least))
         extra = per_axis("Geometry", "output_padding", self.output_padding or (0,) * n, n, at_least=0)
         object.__setattr__(self, "output_padding", extra)
-        if n not in (1, 2, 3) or self.groups < 1 or (any(extra) and not self.transposed):
+        if n not in (1, 2, 3) or self.groups < 1:
+            raise ParameterError(f"Geometry: must have 1 to 3 axes and at least one group, not {n} and {self.groups}")
+        if any(extra) and not (self.transposed and all(e < s for e, s in zip(extra, self.stride, strict=True))):
             raise ParameterError(
-                f"Geometry: 1 to 3 axes, at least one group, and output_padding only if transposed, not {self}"
+                f"Geometry: output_padding must be 0, or less than the stride if transposed, not {extra}"
             )
+        if max(*self.kernel, *self.stride, *self.padding, *self.dilation) > LONGEST:
+            raise ParameterError(f"Geometry: sizes must be at most {LONGEST}, not {self}")
 
     @property
     def ndim(self) -> int:
@@ -129,6 +141,10 @@ class Synapses:
         rows = self.weight.reshape(len(self.weight), -1).astype(np.int64)
         return int(max(np.maximum(rows, 0).sum(axis=1).max(), -np.minimum(rows, 0).sum(axis=1).min()))
 
+    def signed_bound(self) -> int:
+        """The same over values of either sign and of magnitude at most 1."""
+        return int(np.abs(self.weight.reshape(len(self.weight), -1).astype(np.int64)).sum(axis=1).max())
+
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:
@@ -156,6 +172,10 @@ class Dynamics:
     @property
     def levels(self) -> int:
         return len(self.thresholds)
+
+    @property
+    def slots(self) -> int:
+        return self.steps * self.levels
 
     @property
     def leaks(self) -> bool:
@@ -212,6 +232,7 @@ class SpikingLayer(Operation):
         shapes, charge = set(), float(np.abs(self.bias.astype(np.float64)).max())
         for part, synapses in self.parts:
             inputs = [self._real(values, s) if part == "analog" else self._spikes(values, s) for s in synapses.sources]
+            self._require(bool(inputs), f"{part} must have at least one source")
             shapes |= {value.shape for value in inputs}
             channels = sum(value.channels for value in inputs)
             check_synapses(self, synapses, self.geometry, (self.out_channels, channels), *arithmetic)
@@ -231,7 +252,7 @@ class SpikingLayer(Operation):
             self._require(
                 None not in limits, "whole-number weights need an analog source of whole numbers: Quantize it"
             )
-            bound = synapses.slot_bound() * max(limit or 0 for limit in limits)
+            bound = synapses.signed_bound() * max(limit or 0 for limit in limits)
             self._require(bound <= EXACT_IN_FLOAT32, f"analog sums must stay within 2**24, they can reach {bound}")
             return bound
         spikes = [value for value in inputs if isinstance(value, Spikes)]
@@ -244,33 +265,47 @@ class SpikingLayer(Operation):
         return synapses.slot_bound() * max(value.slots for value in spikes) if self.integer else 0.0
 
     def _check_dynamics(self) -> None:
-        neurons, n = self.dynamics, self.out_channels
-        dtype = self.bias.dtype
         self._require(
-            self.bias.ndim == 1 and n > 0 and dtype in (np.int32, np.float32), "bias must be [O] int32 or float32"
+            self.bias.ndim == 1 and self.bias.size > 0 and self.bias.dtype in (np.int32, np.float32),
+            "bias must be [O] int32 or float32",
         )
-        self._require(neurons.steps >= 1 and neurons.levels >= 1, "steps and levels must be at least 1")
+        self._require(self.dynamics.thresholds.ndim == 2, "thresholds must be [levels, O]")
+        neurons, n, dtype = self.dynamics, self.out_channels, self.bias.dtype
+        self._require(
+            1 <= neurons.steps <= LONGEST and 1 <= neurons.slots <= MOST_SLOTS,
+            f"steps must be 1 to {LONGEST}, steps times levels at most {MOST_SLOTS}, "
+            f"not {neurons.steps} steps of {neurons.levels} levels",
+        )
         for name, array in {"bias": self.bias, **neurons.arrays}.items():
             shape = (neurons.levels, n) if name == "thresholds" else (n,)
             self._require(
                 array.shape == shape and array.dtype == dtype and bool(np.isfinite(array).all()),
                 f"{name} must be finite {dtype} of shape {shape}, not {array.dtype} {array.shape}",
             )
-        self._require(bool((np.diff(neurons.thresholds, axis=0) > 0).all()), "thresholds must ascend along the levels")
+        ascend = bool((neurons.thresholds[1:] > neurons.thresholds[:-1]).all())  # a difference could overflow
+        self._require(ascend, "thresholds must ascend along the levels")
         whole = dtype.kind == "i"
         self._require(
-            0 <= neurons.leak <= 2**neurons.shift
-            and 0 <= neurons.shift <= 15
+            0 <= neurons.shift <= 15
+            and 0 <= neurons.leak <= 2**neurons.shift
             and (neurons.leak == int(neurons.leak) if whole else neurons.shift == 0),
             f"the leak must lie in [0, 2**shift], whole or with shift 0, not {neurons.leak} with shift {neurons.shift}",
         )
 
     def _check_range(self, charge: float) -> None:
-        """Whether no membrane and no product of it with the leak can leave int32."""
+        """Whether no membrane and no product of it with the leak can leave int32, whatever spikes arrive.
+
+        A leak never enlarges a membrane, a reset moves it by at most `levels` amounts or puts it at `reset_to`.
+        """
         neurons = self.dynamics
-        start = max(float(np.abs(array.astype(np.int64)).max()) for array in (neurons.initial, neurons.reset_to))
-        amount = float(np.abs(neurons.amount.astype(np.int64)).max()) * neurons.levels
-        largest = (start + neurons.steps * charge + amount) * (neurons.leak if neurons.leaks else 1)
+        start, reset_to, amount = (
+            float(np.abs(array.astype(np.int64)).max()) for array in (neurons.initial, neurons.reset_to, neurons.amount)
+        )
+        if neurons.hard:
+            largest = max(start, reset_to) + neurons.steps * charge
+        else:
+            largest = start + neurons.steps * (charge + neurons.levels * amount)
+        largest *= neurons.leak if neurons.leaks else 1
         self._require(
             largest <= INT32 and float(np.abs(neurons.thresholds.astype(np.int64)).max()) <= INT32,
             f"membranes can reach {largest:.3g}, more than int32 holds; use smaller factors",
@@ -295,11 +330,12 @@ class ReadOut(Operation):
 
     def result(self, values: Mapping[str, Value]) -> Real:
         inputs = [self._spikes(values, source) for source in self.sources]
+        self._require(bool(inputs), "must have at least one source")
         shapes = {value.shape for value in inputs}
         self._require(len(shapes) == 1, f"all sources must have one spatial shape, not {sorted(shapes)}")
-        n = len(self.bias)
+        n = self.bias.size
         self._require(
-            self.bias.shape == (n,) and self.bias.dtype == np.float32 and bool(np.isfinite(self.bias).all()),
+            n > 0 and self.bias.shape == (n,) and self.bias.dtype == np.float32 and bool(np.isfinite(self.bias).all()),
             "bias must be finite float32 [O]",
         )
         channels = sum(value.channels for value in inputs)
@@ -326,13 +362,16 @@ class Quantize(Operation):
     def result(self, values: Mapping[str, Value]) -> Real:
         value = self._real(values, self.source)
         self._require(
-            self.scale > 0 and math.frexp(self.scale)[0] == 0.5, f"scale must be a power of two, not {self.scale}"
+            0 < self.scale < math.inf and math.frexp(self.scale)[0] == 0.5,
+            f"scale must be a power of two, not {self.scale}",
         )
         self._require(
             math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high,
             f"low must be less than high, both finite, not {self.low} and {self.high}",
         )
-        limit = math.ceil(max(abs(self.low), abs(self.high)) * self.scale)
+        largest = max(abs(self.low), abs(self.high)) * self.scale
+        self._require(largest <= EXACT_IN_FLOAT32, f"results must stay within 2**24, they can reach {largest:.3g}")
+        limit = math.ceil(largest)
         return Real(value.channels, value.shape, limit=limit)
 
 
@@ -360,6 +399,7 @@ class Pool(Operation):
             self.kind == "sum" or value.levels == 1, "'or' is for binary spikes; pool integer spikes by 'sum'"
         )
         levels = value.levels * (self.size ** len(value.shape) if self.kind == "sum" else 1)
+        self._require(value.steps * levels <= MOST_SLOTS, f"{value} would become more than {MOST_SLOTS} slots")
         return Spikes(value.channels, tuple(n // self.size for n in value.shape), value.steps, levels)
 
 
@@ -376,7 +416,7 @@ class Repeat(Operation):
 
     def result(self, values: Mapping[str, Value]) -> Spikes:
         value = self._spikes(values, self.source)
-        self._require(self.size >= 1, f"size must be at least 1, not {self.size}")
+        self._require(1 <= self.size <= LONGEST, f"size must be 1 to {LONGEST}, not {self.size}")
         return Spikes(value.channels, tuple(n * self.size for n in value.shape), value.steps, value.levels)
 
 
@@ -397,7 +437,7 @@ class Integrate(Operation):
             value.channels == len(value.shape),
             f"a velocity of {len(value.shape)} axes has as many channels, not {value}",
         )
-        self._require(self.steps >= 1, f"steps must be at least 1, not {self.steps}")
+        self._require(1 <= self.steps <= MOST_SQUARINGS, f"steps must be 1 to {MOST_SQUARINGS}, not {self.steps}")
         return Real(value.channels, value.shape)
 
 
@@ -413,13 +453,18 @@ class Enlarge(Operation):
     def sources(self) -> tuple[str, ...]:
         return (self.source, self.like)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.source,)
+
     def result(self, values: Mapping[str, Value]) -> Real:
         value, shape = self._real(values, self.source), values[self.like].shape
         self._require(
             len(shape) == len(value.shape) and all(a >= b for a, b in zip(shape, value.shape, strict=True)),
             f"{self.like!r} must be at least as large as {value}, not {shape}",
         )
-        self._require(math.isfinite(self.gain), f"gain must be finite, not {self.gain}")
+        largest = float(np.finfo(np.float32).max)
+        self._require(abs(self.gain) <= largest, f"gain must be finite in float32, not {self.gain}")
         return Real(value.channels, shape)
 
 

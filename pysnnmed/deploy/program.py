@@ -6,6 +6,7 @@ spatial size that its operations accept. Executors are in `executor`; files in `
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from ..errors import ProgramError
 from .operations import Operation, SpikingLayer
 from .values import Real, Sizes, Value
+
+DOUBLINGS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +26,11 @@ class Program:
     outputs     names of the values to return
     ndim        spatial axes
     multiple    every spatial axis of the inputs must be a multiple of this
+    example     a spatial shape on which the operations fit together; () looks for the smallest of equal sides
     facts       what the maker wants to be remembered, JSON-able: the name of the network, T, scores
 
     Raises ProgramError, naming the operation, if a name is used twice, unknown or used before it exists, or if the
-    operations do not fit together on the smallest inputs.
+    operations do not fit together on inputs of the shape `example`.
     """
 
     inputs: Mapping[str, int]
@@ -34,6 +38,7 @@ class Program:
     outputs: tuple[str, ...]
     ndim: int = 3
     multiple: int = 1
+    example: Sizes = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,6 +61,17 @@ class Program:
                 f"a program needs inputs with at least one channel, 1 to 3 axes and a multiple of at least 1, not "
                 f"{dict(self.inputs)}, {self.ndim} and {self.multiple}"
             )
+        object.__setattr__(self, "example", tuple(self.example) or self._smallest())
+        self.values(self.example)
+
+    def _smallest(self) -> Sizes:
+        """Multiples of `multiple` by powers of two are enough for networks; if none fits, the last one says why not."""
+        cubes = [(self.multiple * 2**i,) * self.ndim for i in range(DOUBLINGS)]
+        for shape in cubes[:-1]:
+            with contextlib.suppress(ProgramError):
+                self.values(shape)
+                return shape
+        return cubes[-1]
 
     def values(self, shape: Sizes) -> dict[str, Value]:
         """The type of every value for inputs of spatial `shape`, inputs first. Raises ProgramError."""

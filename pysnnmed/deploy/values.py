@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+
+_packed: Any = importlib.import_module("pysnnmed.backends.packed")  # what words look like is defined there
+Packed, pack, unpack, word_count, word_type = (
+    _packed.Packed,
+    _packed.pack,
+    _packed.unpack,
+    _packed.word_count,
+    _packed.word_type,
+)
 
 Sizes: TypeAlias = tuple[int, ...]
 
@@ -43,9 +53,8 @@ class Real:
 class Spikes:
     """Packed spikes, words [steps * levels, *S, W]: one bit for each channel and slot.
 
-    Channel c is bit c % b of word c // b, where the words have b = 8, 16, 32 or 64 bits: the least that hold all
-    channels in one word, else 64. Bits beyond the channels are zero. The value of a channel at step t is how many of
-    its bits are set in the slots t * levels to (t + 1) * levels - 1; with levels = 1 it is a binary spike.
+    The value of a channel at step t is how many of its bits are set in the slots t * levels to (t + 1) * levels - 1;
+    with levels = 1 it is a binary spike. See `pysnnmed.backends.packed` for the order of the bits.
     """
 
     channels: int
@@ -63,7 +72,7 @@ class Spikes:
 
     @property
     def words(self) -> int:
-        return -(-self.channels // (8 * self.dtype.itemsize))
+        return word_count(self.channels)
 
     @property
     def array_shape(self) -> Sizes:
@@ -79,25 +88,3 @@ class Spikes:
 
 
 Value: TypeAlias = Real | Spikes
-
-
-def word_type(channels: int) -> np.dtype:
-    """The unsigned integer whose bits hold the channels of one position, or 64 of them."""
-    return np.dtype(next((f"u{size}" for size in (1, 2, 4) if channels <= 8 * size), "u8"))
-
-
-def pack(spikes: np.ndarray) -> np.ndarray:
-    """Spikes of 0 and 1, [slots, C, *S] -> words [slots, *S, W], as `Spikes` lays them out."""
-    kind = word_type(spikes.shape[1])
-    bits = 8 * kind.itemsize
-    last = np.moveaxis(spikes != 0, 1, -1)
-    padded = np.zeros((*last.shape[:-1], -(-spikes.shape[1] // bits) * bits), bool)
-    padded[..., : spikes.shape[1]] = last
-    return np.packbits(padded, axis=-1, bitorder="little").view(kind.newbyteorder("<")).astype(kind, copy=False)
-
-
-def unpack(words: np.ndarray, channels: int) -> np.ndarray:
-    """Words [slots, *S, W] -> spikes [slots, C, *S] uint8. The inverse of `pack`."""
-    little = np.ascontiguousarray(words).astype(words.dtype.newbyteorder("<"), copy=False)
-    bits = np.unpackbits(little.view(np.uint8), axis=-1, bitorder="little")
-    return np.ascontiguousarray(np.moveaxis(bits[..., :channels], -1, 1))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -52,7 +54,8 @@ def check_backend(
 
     `backend` is a name that `kernels.use_backend` knows, or a module of functions. A kernel must have the signature and
     the results of the reference (shape, dtype, values within the tolerance of its case), must not write to its
-    arguments, and must not change a bit with the number of threads or from call to call. Each meets `max_examples`
+    arguments nor to arrays inside them, apart from the one for its result, and must not change a bit with the number
+    of threads or from call to call. Each meets `max_examples`
     cases drawn from `seed`; without it, as many as the hypothesis profile says. Raises KernelMismatch for the first
     kernel that breaks the contract, ParameterError for a name in `only` that the backend lacks.
 
@@ -89,15 +92,17 @@ def _check_results(
     @quiet_settings(max_examples)
     @hypothesis.given(arguments=case.arguments, n=st.integers(1, threads))
     def examine(arguments: tuple, n: int) -> None:
-        kept = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
-        want = _parts(reference(*kept))
+        kept = copy.deepcopy(arguments)
+        want = _parts(reference(*copy.deepcopy(arguments)))
         try:
             with kernels.use_threads(n):
-                got = _parts(kernel(*arguments))
+                result = kernel(*arguments)
+            got = _parts(result)
         except Exception as error:  # whatever a kernel of one's own may raise
             raise KernelMismatch(name, f"it raises {type(error).__name__}: {error}", kept) from error
         problem = (
-            _written_to(arguments, kept)
+            _written_to(arguments, kept, case.out)
+            or _returned(result, arguments, case.out)
             or _difference(got, want, case.rtol, case.atol)
             or _depends_on_threads(kernel, kept, got, 1 if n > 1 else threads)
         )
@@ -109,15 +114,42 @@ def _check_results(
 
 def _parts(result: Any) -> list[Any]:
     """The arrays and numbers of a result, copied, in order; None stays None."""
-    parts = result if isinstance(result, tuple) else (result,)
-    return [None if part is None else np.array(part) for part in parts]
+    return [None if part is None else np.array(part) for part in _flat(result)]
 
 
-def _written_to(arguments: tuple, kept: tuple) -> str:
-    for i, (a, k) in enumerate(zip(arguments, kept, strict=True)):
-        if isinstance(a, np.ndarray) and not np.array_equal(a, k, equal_nan=True):
+def _flat(result: Any) -> Iterator[Any]:
+    """The parts of a tuple, and of the tuples in it."""
+    if isinstance(result, tuple):
+        for part in result:
+            yield from _flat(part)
+    else:
+        yield result
+
+
+def _written_to(arguments: tuple, kept: tuple, out: int | None) -> str:
+    for i, (argument, before) in enumerate(zip(arguments, kept, strict=True)):
+        pairs = zip(_arrays(argument), _arrays(before), strict=True)
+        if i != out and not all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs):
             return f"it writes to its argument {i}"
     return ""
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    """The arrays in an argument, those inside tuples and fields included."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _arrays(part)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _arrays(getattr(value, field.name))
+
+
+def _returned(result: Any, arguments: tuple, out: int | None) -> str:
+    given = None if out is None else arguments[out]
+    first = result[0] if isinstance(result, tuple) else result
+    return "" if given is None or first is given else f"its first result must be its argument {out}"
 
 
 def _difference(got: list[Any], want: list[Any], rtol: float, atol: float) -> str:
@@ -130,19 +162,28 @@ def _difference(got: list[Any], want: list[Any], rtol: float, atol: float) -> st
             continue
         if (g.shape, g.dtype) != (w.shape, w.dtype):
             return f"result {i} is {g.dtype} of shape {g.shape} instead of {w.dtype} of shape {w.shape}"
-        wrong = ~np.isclose(g, w, rtol=rtol, atol=atol, equal_nan=True)
+        whole = g.dtype.kind in "biu" and rtol == atol == 0  # words of 64 bits have no exact float
+        wrong = g != w if whole else ~np.isclose(g, w, rtol=rtol, atol=atol, equal_nan=True)
         if wrong.any():
             index = tuple(int(j) for j in np.argwhere(wrong)[0])
-            return f"result {i} at {index} is {g[index]:.10g} instead of {w[index]:.10g}"
+            found, wanted = (str(a[index]) if whole else f"{a[index]:.10g}" for a in (g, w))
+            return f"result {i} at {index} is {found} instead of {wanted}"
     return ""
 
 
 def _depends_on_threads(kernel: Kernel, arguments: tuple, first: list[Any], threads: int) -> str:
     with kernels.use_threads(threads):
-        again = _parts(kernel(*arguments))
+        again = _parts(kernel(*copy.deepcopy(arguments)))
     problem = _difference(again, first, 0.0, 0.0)
     return f"on another number of threads, or when called again, {problem}" if problem else ""
 
 
 def _brief(value: Any) -> str:
-    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_brief, value))})"
+    if dataclasses.is_dataclass(value) and any(True for _ in _arrays(value)):
+        fields = (f"{f.name}={_brief(getattr(value, f.name))}" for f in dataclasses.fields(value))
+        return f"{type(value).__name__}({', '.join(fields)})"
+    return repr(value)

@@ -16,11 +16,16 @@ from hypothesis.strategies import SearchStrategy
 
 @dataclass(frozen=True)
 class KernelCase:
-    """A strategy of argument tuples, and how far results may be from the reference: atol + rtol |reference|."""
+    """A strategy of argument tuples, and how far results may be from the reference: atol + rtol |reference|.
+
+    `out` is the position of the argument that the kernel may write to, if it has one: an array, which is then its first
+    result, or None.
+    """
 
     arguments: SearchStrategy[tuple]
     rtol: float = 0.0
     atol: float = 0.0
+    out: int | None = None
 
 
 CASES: dict[str, KernelCase] = {}

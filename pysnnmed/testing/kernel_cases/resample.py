@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -63,7 +65,7 @@ def _resizing(draw):
     return x, draw(st.tuples(*[st.integers(1, 9)] * (x.ndim - 2))), draw(st.booleans())
 
 
-ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
+ROUNDING: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 CASES = {
     "max_pool_forward": KernelCase(_pooling()),
     "max_pool_backward": KernelCase(_max_pool_backward()),
