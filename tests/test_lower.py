@@ -3,8 +3,6 @@
 import sys
 
 sys.path.insert(0, "/tmp")
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -151,9 +149,7 @@ def test_a_layer_may_have_any_geometry(neuron, as_rates, seed, data):
         on_the_grid(conv, rng)
         expected = layer(conv(spikes.mean(axis=0)), steps=steps) if as_rates else layer(over_time(conv, spikes))
     for weights in WEIGHTS:
-        builder = Builder({"x": 1}, ndim, 1, weights, steps)
-        # the smallest shapes that the geometry accepts are not 1: the builder must not refuse them
-        builder.values["x"] = replace(builder.values["x"], shape=shape)
+        builder = Builder({"x": 1}, shape, 1, weights, steps)
         builder.spiking_layer("first", Connections.of(first), LIF(beta=0.5), analog=["x"])
         builder.spiking_layer("second", Connections.of(conv), neuron, **{"rates" if as_rates else "frames": ["first"]})
         _, found = evaluate(builder.program("second"), {"x": x})
@@ -173,7 +169,7 @@ def test_sources_of_several_levels_and_kinds_share_one_layer(weights, rng):
         rates = [np.broadcast_to(trains[n].data.mean(axis=0), trains[n].shape) for n in "bc"]
         joined = Tensor(np.concatenate([trains["a"].data, *rates], axis=2))
         expected = Spiking(IF())(over_time(last, joined)).data[:, 0]
-    builder = Builder({"x": 1}, 2, 1, weights, 4)
+    builder = Builder({"x": 1}, (7, 8), 1, weights, 4)
     for name, neuron in neurons.items():
         builder.spiking_layer(name, Connections.of(first[name]), neuron, analog=["x"])
     builder.spiking_layer("last", Connections.of(last), IF(), frames=["a"], rates=["b", "c"])

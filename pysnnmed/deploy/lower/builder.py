@@ -19,7 +19,7 @@ from ...neurons import Neuron
 from ..operations import EXACT_IN_FLOAT32, Operation, ReadOut, Synapses
 from ..program import Program
 from ..quantize import LIMITS
-from ..values import Real, Spikes, Value
+from ..values import Real, Sizes, Spikes, Value
 from .cells import canonical, membrane
 from .real import Connections, Part, RealLayer
 from .whole import in_whole_numbers, quantize_within
@@ -29,14 +29,16 @@ WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
 
 class Builder:
-    """Collects the operations of a program, for weights of one type and T = `steps`; checks each as it comes."""
+    """Collects the operations of a program, for weights of one type and T = `steps`; checks each as it comes.
 
-    def __init__(self, inputs: Mapping[str, int], ndim: int, multiple: int, weights: Weights, steps: int):
-        self.inputs, self.ndim, self.multiple, self.weights, self.steps = dict(inputs), ndim, multiple, weights, steps
+    `example` is a spatial shape of the inputs on which the layers fit together; which numbers fit depends on none.
+    """
+
+    def __init__(self, inputs: Mapping[str, int], example: Sizes, multiple: int, weights: Weights, steps: int):
+        self.inputs, self.example, self.multiple = dict(inputs), example, multiple
+        self.weights, self.steps = weights, steps
         self.operations: list[Operation] = []
-        # Which numbers fit does not depend on the size of the inputs: the smallest do.
-        shape = (multiple,) * ndim
-        self.values: dict[str, Value] = {name: Real(channels, shape) for name, channels in inputs.items()}
+        self.values: dict[str, Value] = {name: Real(channels, example) for name, channels in inputs.items()}
         self._worth: dict[str, float] = {}  # of one spike, by source
 
     def add(self, operation: Operation) -> str:
@@ -47,7 +49,7 @@ class Builder:
 
     def program(self, *outputs: str) -> Program:
         """The program that returns the values called `outputs`."""
-        return Program(self.inputs, tuple(self.operations), outputs, self.ndim, self.multiple)
+        return Program(self.inputs, tuple(self.operations), outputs, len(self.example), self.multiple, self.example)
 
     def spiking_layer(
         self,

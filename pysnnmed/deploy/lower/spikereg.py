@@ -15,7 +15,8 @@ VOLUMES = ("fixed", "moving")
 def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
     """Every layer of the table as one operation of its name, then head, integration and upsampling."""
     config = network.config
-    builder = Builder(dict.fromkeys(VOLUMES, 1), config.ndim, config.shape_multiple, weights, config.steps)
+    multiple = config.shape_multiple
+    builder = Builder(dict.fromkeys(VOLUMES, 1), (multiple,) * config.ndim, multiple, weights, config.steps)
     for layer in config.layers():
         unit = network.unit(layer.name)
         builder.spiking_layer(

@@ -35,11 +35,14 @@ def in_whole_numbers(layer: RealLayer, limit: int, values: Mapping[str, Value]) 
     return _in_units(layer, limit, COARSEST, values)
 
 
-def quantize_within(weight: np.ndarray, limit: int, most: int, at_least: float = 0.0) -> Quantized:
-    """Quantised as finely as `limit` allows and as sums over binary inputs stay within `most`."""
+def quantize_within(
+    weight: np.ndarray, limit: int, most: int, at_least: float = 0.0, signed: bool = False
+) -> Quantized:
+    """Quantised as finely as `limit` allows and as sums over inputs of 0 and 1 (`signed`: also -1) stay in `most`."""
     while True:
         quantized = quantize(weight, limit, at_least)
-        reached = Synapses((), *quantized).slot_bound()
+        synapses = Synapses((), *quantized)
+        reached = synapses.signed_bound() if signed else synapses.slot_bound()
         if reached <= most or limit == 1:
             return quantized
         limit = max(1, min(limit - 1, limit * most // reached))
@@ -87,8 +90,11 @@ def _divisor(layer: RealLayer) -> int:
 def _weights(layer: RealLayer, limit: int, bits: int) -> Quantized:
     """The weights of all parts, of one scale: sums over real inputs exact, and worth a unit at least."""
     weight = np.concatenate([part.weight for part in layer.parts.values()], axis=1)
-    most = int(EXACT_IN_FLOAT32 * layer.parts["analog"].share) if "analog" in layer.parts else INT32
-    return quantize_within(weight, limit, most, _divisor(layer) * layer.cell.threshold / (2**bits * abs(layer.value)))
+    least = _divisor(layer) * layer.cell.threshold / (2**bits * abs(layer.value))
+    if "analog" in layer.parts:
+        most = int(EXACT_IN_FLOAT32 * layer.parts["analog"].share)
+        return quantize_within(weight, limit, most, least, signed=True)
+    return quantize_within(weight, limit, INT32, least)
 
 
 def _error(layer: RealLayer, limit: int, bits: int) -> float:
