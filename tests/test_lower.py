@@ -1,21 +1,19 @@
 """Programs compute what the networks compute: spike for spike on dyadic numbers, and the same counts."""
 
-import sys
-
-sys.path.insert(0, "/tmp")
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import evaluate
 
 from pysnnmed import kernels
 from pysnnmed.data.generate import generate_pair
+from pysnnmed.deploy.executor import execute
 from pysnnmed.deploy.lower import WEIGHTS, lower
 from pysnnmed.deploy.lower.builder import Builder
 from pysnnmed.deploy.lower.real import Connections
 from pysnnmed.deploy.pretrained import load_model
 from pysnnmed.errors import ParameterError, ProgramError
+from pysnnmed.models.operations import count_operations
 from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig, Teacher
 from pysnnmed.neurons import IF, ILIF, LIF, NILIF, BoundedILIF, CurrentLIF, SnnTorchLeaky, TernaryLIF
 from pysnnmed.nn import Conv, ConvTranspose, Spiking, over_time
@@ -88,6 +86,34 @@ dyadic_neurons = st.one_of(
 )
 
 
+def run(program, **inputs):
+    """A run that keeps the spikes of all layers."""
+    return execute(program, inputs, keep=tuple(layer.name for layer in program.layers))
+
+
+COUNTED = [
+    "steps",
+    "sites",
+    "events",
+    "synops",
+    "macs",
+    "nonzero_macs",
+    "dense_macs",
+    "ann_macs",
+    "neurons",
+    "neuron_updates",
+]
+
+
+def assert_counts_are_those_of_the_network(report, config, fixed, moving, expected):
+    """The counts that the kernels took while they ran, against those worked out from the network's spikes."""
+    trains = {name: counts[:, None] for name, counts in expected.items()}
+    wanted = count_operations(config, np.stack([fixed, moving])[None], trains)
+    assert [layer.name for layer in report.layers] == [layer.name for layer in wanted.layers]
+    for ours, theirs in zip(report.layers, wanted.layers, strict=True):
+        assert {n: getattr(ours, n) for n in COUNTED} == {n: getattr(theirs, n) for n in COUNTED}, ours.name
+
+
 def learning_world(network, fixed, moving):
     """(field [n, *S], {layer: counts of spikes [T, C, *S']})"""
     seen = {}
@@ -106,11 +132,12 @@ def test_spikes_of_dyadic_networks_are_equal(config, neurons, seed):
     fixed, moving = images(rng, [config.shape_multiple * n for n in (2, 1, 3)[: config.ndim]])
     field, expected = learning_world(network, fixed, moving)
     for weights in WEIGHTS:
-        out, spikes = evaluate(lower(network, weights), {"fixed": fixed[None], "moving": moving[None]})
+        found = run(lower(network, weights), fixed=fixed[None], moving=moving[None])
         for name, counts in expected.items():
-            np.testing.assert_array_equal(spikes[name], counts, err_msg=f"{weights} {name}")
-        (found,) = out.values()
-        np.testing.assert_allclose(found, field, rtol=1e-4, atol=1e-4 * np.abs(field).max())
+            np.testing.assert_array_equal(found.kept[name], counts, err_msg=f"{weights} {name}")
+        assert_counts_are_those_of_the_network(found.report, config, fixed, moving, expected)
+        (displacement,) = found.outputs.values()
+        np.testing.assert_allclose(displacement, field, rtol=1e-4, atol=1e-4 * np.abs(field).max())
 
 
 # --- single layers, in any geometry
@@ -152,8 +179,8 @@ def test_a_layer_may_have_any_geometry(neuron, as_rates, seed, data):
         builder = Builder({"x": 1}, shape, 1, weights, steps)
         builder.spiking_layer("first", Connections.of(first), LIF(beta=0.5), analog=["x"])
         builder.spiking_layer("second", Connections.of(conv), neuron, **{"rates" if as_rates else "frames": ["first"]})
-        _, found = evaluate(builder.program("second"), {"x": x})
-        np.testing.assert_array_equal(found["second"], expected.data[:, 0] / neuron.unit)
+        found = run(builder.program("second"), x=x)
+        np.testing.assert_array_equal(found.kept["second"], expected.data[:, 0] / neuron.unit)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -173,8 +200,8 @@ def test_sources_of_several_levels_and_kinds_share_one_layer(weights, rng):
     for name, neuron in neurons.items():
         builder.spiking_layer(name, Connections.of(first[name]), neuron, analog=["x"])
     builder.spiking_layer("last", Connections.of(last), IF(), frames=["a"], rates=["b", "c"])
-    _, found = evaluate(builder.program("last"), {"x": x})
-    np.testing.assert_array_equal(found["last"], expected)
+    found = run(builder.program("last"), x=x)
+    np.testing.assert_array_equal(found.kept["last"], expected)
     assert 0.1 < expected.mean() < 0.9
 
 
@@ -199,7 +226,7 @@ def test_learnt_leaks_and_thresholds_are_those_of_the_program(rng):
             assert layer.dynamics.leak / 2**layer.dynamics.shift == pytest.approx(float(neuron.beta.data), abs=1e-3)
             if weights == "float32":
                 np.testing.assert_array_equal(layer.dynamics.thresholds, np.float32(neuron.v_threshold.data))
-        _, spikes = evaluate(program, {"fixed": fixed[None], "moving": moving[None]})
+        spikes = run(program, fixed=fixed[None], moving=moving[None]).kept
         for name, counts in expected.items():
             assert (spikes[name] != counts).mean() <= allowed, (weights, name)
 
@@ -209,15 +236,15 @@ def test_the_shipped_network_keeps_its_spikes_and_its_field(rng):
     pair = generate_pair((32, 32, 32), rng)
     with kernels.use_backend(kernels.fastest()):
         field, expected = learning_world(network, pair.fixed, pair.moving)
-        inputs = {"fixed": pair.fixed[None], "moving": pair.moving[None]}
         for weights, flipped, apart in (("float32", 1e-4, 1e-3), ("int16", 0.15, 0.15), ("int8", 0.15, 0.15)):
             program = lower(network, weights)
             assert program.integer == (weights != "float32")
-            out, spikes = evaluate(program, inputs)
+            found = run(program, fixed=pair.fixed[None], moving=pair.moving[None])
             for name, counts in expected.items():
-                assert (spikes[name] != counts).mean() <= flipped, (weights, name)
-                assert spikes[name].mean() == pytest.approx(counts.mean(), rel=0.1)
-            assert np.abs(out["upsampling"] - field).mean() <= apart
+                spikes = found.kept[name]
+                assert (spikes != counts).mean() <= flipped, (weights, name)
+                assert spikes.mean() == pytest.approx(counts.mean(), rel=0.1)
+            assert np.abs(found.outputs["upsampling"] - field).mean() <= apart
 
 
 def test_weights_have_the_type_that_was_asked_for():
