@@ -81,6 +81,11 @@ def use_threads(n: int | None) -> Iterator[None]:
         threads.limit.reset(token)
 
 
+def threads() -> int:
+    """How many threads kernels may use here."""
+    return importlib.import_module("pysnnmed.backends.threads").limit.get()
+
+
 def run(kernel: str, *args: Any) -> Any:
     """Call `kernel` of the active backend, or of the reference where the backend lacks it."""
     function = getattr(load(_active.get()), kernel, None) or getattr(load(REFERENCE), kernel)

@@ -7,6 +7,7 @@ spatial size that its operations accept. Executors are in `executor`; files in `
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from .operations import Operation, SpikingLayer
 from .values import Real, Sizes, Value
 
 DOUBLINGS = 8
+MOST_CHANNELS = 2**16
+LARGEST_EXAMPLE = 2**24  # executors warm up on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,12 @@ class Program:
                 f"a program needs inputs with at least one channel, 1 to 3 axes and a multiple of at least 1, not "
                 f"{dict(self.inputs)}, {self.ndim} and {self.multiple}"
             )
+        if max(self.inputs.values()) > MOST_CHANNELS:
+            raise ProgramError(f"inputs must have at most {MOST_CHANNELS} channels, not {dict(self.inputs)}")
         object.__setattr__(self, "example", tuple(self.example) or self._smallest())
         self.values(self.example)
+        if math.prod(self.example) > LARGEST_EXAMPLE:
+            raise ProgramError(f"the example must have at most {LARGEST_EXAMPLE} positions, not {self.example}")
 
     def _smallest(self) -> Sizes:
         """Multiples of `multiple` by powers of two are enough for networks; if none fits, the last one says why not."""

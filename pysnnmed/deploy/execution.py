@@ -1,0 +1,74 @@
+"""What a run of a program returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import synops
+from ..errors import ProgramError
+from .memory import Plan
+from .values import Spikes, Value, unpack
+
+
+class Returned(Mapping[str, np.ndarray]):
+    """Values that a run returned, by name: real numbers [C, *S], or spikes [T, C, *S] as whole numbers.
+
+    With a batch they are [B, C, *S] and [T, B, C, *S]. Spikes stay packed, and are unpacked whenever they are asked
+    for; `packed` gives the words.
+    """
+
+    def __init__(self, types: Mapping[str, Value], arrays: Mapping[str, np.ndarray], batched: bool):
+        self._types, self._arrays, self._batched = types, arrays, batched
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        value, array = self._types[name], self._arrays[name]
+        if isinstance(value, Spikes):
+            array = _unpacked(value, array)
+            return array if self._batched else array[:, 0]
+        return array if self._batched else array[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+    def packed(self, name: str) -> np.ndarray:
+        """The words of spikes, [B, slots, *S, W], see `values.Spikes`."""
+        if not isinstance(self._types[name], Spikes):
+            raise ProgramError(f"Returned: {name!r} are real numbers, and only spikes are packed")
+        return self._arrays[name]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a run of a program returned.
+
+    outputs     the outputs of the program
+    kept        the values that were to be kept
+    report      exact counts, operation by operation
+    rates       {layer: spikes for each neuron and step}; an integer k counts k
+    seconds     by operation, over the batch; `total_seconds` is the whole run
+    plan        the memory it took
+    """
+
+    outputs: Returned
+    kept: Returned
+    report: synops.Report
+    rates: Mapping[str, float]
+    seconds: Mapping[str, float]
+    total_seconds: float
+    plan: Plan
+
+
+def _unpacked(value: Spikes, words: np.ndarray) -> np.ndarray:
+    """Words [B, slots, *S, W] -> spikes [T, B, C, *S], uint8 where the levels allow."""
+    kind = np.uint8 if value.levels < 2**8 else np.uint16
+    spikes = np.zeros((value.steps, len(words), value.channels, *value.shape), kind)
+    for b, sample in enumerate(words):
+        for slot in range(value.slots):
+            spikes[slot // value.levels, b] += unpack(sample[slot : slot + 1], value.channels)[0]
+    return spikes
