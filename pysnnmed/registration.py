@@ -3,9 +3,9 @@
     result = register("moving.nii.gz", "fixed.nii.gz")
     write_nifti("moved.nii.gz", result.moved)
 
-The two images are brought onto one grid of the spacing the network was trained at, the spiking network predicts the
-displacement there, and the displacement is carried back to the voxels of the fixed image. The moving image is
-interpolated once, from its own voxels.
+The two images are brought onto one grid of the spacing the network was trained at, the program of the spiking network
+computes the displacement there, and the displacement is carried back to the voxels of the fixed image. The moving image
+is interpolated once, from its own voxels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -23,8 +23,13 @@ from .data.displacements import Displacement
 from .data.geometry import Alignment, ModelGrid, warp_image
 from .data.images import Image, normalize_intensity
 from .data.nifti import read_nifti
+from .deploy import memory
+from .deploy.executor import Executor
+from .deploy.lower import Weights
 from .deploy.pretrained import Card, load_model
-from .errors import ImageError, WeightsError
+from .deploy.program import Program
+from .deploy.programs import load_program, mean_rate
+from .errors import ImageError, ParameterError, WeightsError
 from .metrics.deformation import folding_fraction
 from .models.operations import count_analog_operations, count_operations
 from .models.spikereg import FIELD, SpikeReg, Teacher
@@ -32,6 +37,8 @@ from .synops import Report, projected_energy
 from .tensor import Tensor, no_grad
 
 DEFAULT_MODEL = "hippocampus"
+RunningWeights: TypeAlias = Literal[Weights, "trained"]
+RUNNING_WEIGHTS: tuple[RunningWeights, ...] = (*get_args(Weights), "trained")
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,9 @@ class Registration:
     start          the same before registration: zero, or the shift that lays the centres on each other
     folding        fraction of voxels of the model grid where the mapping folds (Jacobian determinant <= 0)
     operations     exact counts of the spiking network on this pair, and of the analog network with the same layers
-    spikes         {layer: spikes [T, 1, C, *S'] uint8} of this pair
-    model          the card of the network; backend and threads it ran on; seconds the network took
+    spikes         {layer: spikes [T, C, *S'] uint8} of this pair; of a program, packed until they are asked for
+    spike_rate     spikes for each neuron and time step, over all neurons
+    model          the card of the network; weights it ran with, backend it ran on; seconds the network took
     """
 
     moved: Image
@@ -55,19 +63,17 @@ class Registration:
     folding: float
     operations: Report
     spikes: Mapping[str, np.ndarray] = field(repr=False)
+    spike_rate: float
     model: Card
+    weights: RunningWeights
     backend: str
     seconds: float
-
-    @property
-    def spike_rate(self) -> float:
-        """Spikes per neuron and time step, over all neurons."""
-        return sum(int(s.sum()) for s in self.spikes.values()) / sum(s.size for s in self.spikes.values())
 
     def summary(self) -> dict[str, Any]:
         """The numbers of this registration, JSON-able."""
         return {
             "model": self.model.name,
+            "weights": self.weights,
             "backend": self.backend,
             "seconds": round(self.seconds, 3),
             "folding_percent": 100 * self.folding,
@@ -86,47 +92,101 @@ def register(
     *,
     moving_labels: Image | str | Path | None = None,
     model: str | Path = DEFAULT_MODEL,
+    weights: RunningWeights = "int8",
     align: Alignment | None = None,
     backend: str | None = None,
     threads: int | None = None,
+    memory_limit: int | None = None,
 ) -> Registration:
     """Register `moving` to `fixed`, images or NIfTI files of one modality.
 
     `align` says how the two images lie to each other before registration: as their headers say ("world"), or centre on
     centre ("centre"), for crops that each have an origin of their own; None takes what the model was trained for.
     `moving_labels` lie on the voxels of `moving`.
-    `backend` defaults to the fastest installed, `threads` to all cores.
+    `weights`: the network runs as a program (see `deploy.lower`) with weights rounded to "int8" or "int16", neurons in
+    whole numbers, the same on every machine, or in "float32"; "trained" runs the network itself, as training does.
+    `backend` defaults to the fastest installed, `threads` to all cores. `memory_limit` is in bytes, by default those of
+    this machine: a program that would take more is refused before it allocates anything.
 
-    Raises ImageError for files or geometries that cannot be trusted, WeightsError for an unknown or damaged model.
+    Raises ImageError for files or geometries that cannot be trusted, WeightsError for an unknown or damaged model,
+    ProgramError, with the plan of the memory, for a pair that is too large.
     """
+    if weights not in RUNNING_WEIGHTS:
+        raise ParameterError(f"register: weights must be {', '.join(RUNNING_WEIGHTS)}, not {weights!r}")
+    if weights == "trained" and memory_limit is not None:
+        raise ParameterError("register: memory_limit needs a program, which plans its memory; weights are 'trained'")
     fixed, moving = _image(fixed), _image(moving)
     labels = None if moving_labels is None else _image(moving_labels)
     if labels is not None and labels.shape != moving.shape:
         raise ImageError(
             f"{labels.source}: labels {labels.shape} must lie on the voxels of the moving image {moving.shape}"
         )
-    network, card = load_model(model)
-    if not isinstance(network, SpikeReg):
-        raise WeightsError(f"{card.path}: holds a {card.network}, registration needs a SpikeReg")
-    grid, on_grid = _on_grid(fixed, moving, card, align)
+    network, card = _ready(model, weights)
+    grid = _model_grid(fixed, moving, card, align)
     with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads):
         used = kernels.active()
-        began = time.perf_counter()
-        voxels, spikes = predict(network, *on_grid)
-        seconds = time.perf_counter() - began
-    displacement = grid.displacement(voxels)
+        if isinstance(network, Program):
+            memory.require_room(memory.plan(network, grid.shape, _layers(network)), memory_limit)
+        pair = _on_grid(grid, fixed, moving)
+        if isinstance(network, Program):
+            found = _by_program(network, *pair, memory_limit)
+        else:
+            found = _as_trained(network, *pair)
+    displacement = grid.displacement(found.voxels)
     return Registration(
         moved=warp_image(moving, displacement),
         moved_labels=None if labels is None else warp_image(labels, displacement, interpolation="nearest"),
         displacement=displacement,
         start=grid.start(),
-        folding=folding_fraction(voxels),
-        operations=count_operations(network.config, np.stack(on_grid)[None], spikes),
-        spikes=spikes,
+        folding=folding_fraction(found.voxels),
+        operations=found.operations,
+        spikes=found.spikes,
+        spike_rate=found.spike_rate,
         model=card,
+        weights=weights,
         backend=used,
-        seconds=seconds,
+        seconds=found.seconds,
     )
+
+
+class _Found(NamedTuple):
+    """What a network found on the model grid: displacement [3, *S] in voxels, and how."""
+
+    voxels: np.ndarray
+    operations: Report
+    spikes: Mapping[str, np.ndarray]
+    spike_rate: float
+    seconds: float
+
+
+def _ready(model: str | Path, weights: RunningWeights) -> tuple[Program | SpikeReg, Card]:
+    """The program, or the network as it was trained."""
+    if weights != "trained":
+        return load_program(model, weights)
+    network, card = load_model(model)
+    if not isinstance(network, SpikeReg):
+        raise WeightsError(f"{card.path}: holds a {card.network}, registration needs a SpikeReg")
+    return network, card
+
+
+def _by_program(program: Program, fixed: np.ndarray, moving: np.ndarray, memory_limit: int | None) -> _Found:
+    executor = Executor(program, keep=_layers(program), memory_limit=memory_limit)
+    run = executor({"fixed": fixed[None], "moving": moving[None]})
+    (voxels,) = run.outputs.values()
+    return _Found(voxels, run.report, run.kept, mean_rate(run), run.total_seconds)
+
+
+def _as_trained(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> _Found:
+    began = time.perf_counter()
+    voxels, spikes = predict(network, fixed, moving)
+    seconds = time.perf_counter() - began
+    rate = sum(int(s.sum()) for s in spikes.values()) / sum(s.size for s in spikes.values())
+    operations = count_operations(network.config, np.stack([fixed, moving])[None], spikes)
+    return _Found(voxels, operations, {name: s[:, 0] for name, s in spikes.items()}, rate, seconds)
+
+
+def _layers(program: Program) -> tuple[str, ...]:
+    return tuple(layer.name for layer in program.layers)
 
 
 def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -173,27 +233,26 @@ def analog_operations(
     def keep(name: str, x: Tensor) -> None:
         activations[name] = x.data
 
-    _, on_grid = _on_grid(fixed, moving, card, align)
+    on_grid = _on_grid(_model_grid(fixed, moving, card, align), fixed, moving)
     with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads), no_grad():
         network(*(Tensor(np.asarray(image, np.float32)[None, None]) for image in on_grid), observe=keep)
     return count_analog_operations(network.config, np.stack(on_grid)[None], activations)
 
 
-def _on_grid(
-    fixed: Image, moving: Image, card: Card, align: Alignment | None
-) -> tuple[ModelGrid, tuple[np.ndarray, np.ndarray]]:
-    """The grid that a network sees, and on it the fixed and the moving image, float32 in [0, 1]."""
-    grid = ModelGrid.around(
+def _model_grid(fixed: Image, moving: Image, card: Card, align: Alignment | None) -> ModelGrid:
+    """The grid that a network sees."""
+    return ModelGrid.around(
         fixed,
         moving,
         spacing=card.facts.get("spacing"),
         multiple=card.config.shape_multiple,
         align=align or card.facts.get("align", "world"),
     )
-    return grid, (
-        grid.fixed_on_grid(normalize_intensity(fixed.data)),
-        grid.moving_on_grid(normalize_intensity(moving.data)),
-    )
+
+
+def _on_grid(grid: ModelGrid, fixed: Image, moving: Image) -> tuple[np.ndarray, np.ndarray]:
+    """The fixed and the moving image there, float32 in [0, 1]."""
+    return grid.fixed_on_grid(normalize_intensity(fixed.data)), grid.moving_on_grid(normalize_intensity(moving.data))
 
 
 def _image(image: Image | str | Path) -> Image:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pysnnmed.cli import main
+from pysnnmed.cli import common, main
 from pysnnmed.data import Image, read_nifti, write_nifti
 from pysnnmed.data.generate import generate_pair
 from pysnnmed.deploy.pretrained import load_model, save_model
@@ -68,7 +68,7 @@ def test_labels_energy_preview_and_json(files, tmp_path, capsys):
     )
     assert status == 0, err
     summary = json.loads(out)
-    assert summary.keys() >= {"model", "backend", "folding_percent", "spike_rate", "synops", "ann_macs"}
+    assert summary.keys() >= {"model", "weights", "backend", "folding_percent", "spike_rate", "synops", "ann_macs"}
     assert "projected" in summary["projected_energy"]["conditions"]
     before = read_nifti(files / "moving_labels.nii.gz").data
     after = read_nifti(paths["labels.nii.gz"]).data
@@ -147,10 +147,76 @@ def test_info(files, capsys):
     assert status == 0
     assert "numpy" in out
     status, out, _ = run(capsys, "info", files / "net.safetensors", "--json")
-    assert json.loads(out)["network"] == "SpikeReg"
+    facts = json.loads(out)
+    assert facts["network"] == "SpikeReg"
+    assert facts["program"]["shape"] == [64, 64, 64]
+    layers = [row for row in facts["program"]["operations"] if row["operation"] in ("SpikingLayer", "ReadOut")]
+    assert facts["program"]["weight_bytes"] == sum(row["weight_bytes"] for row in layers) > 0
+    assert {row["weights"][0].split()[0] for row in layers[1:]} == {"int8"}
+    small = ("info", files / "net.safetensors", "--weights", "float32", "--shape", 8, 12, 16, "--json")
+    program = json.loads(run(capsys, *small)[1])["program"]
+    assert program["shape"] == [8, 12, 16]
+    assert program["memory_bytes"] < facts["program"]["memory_bytes"]
+    assert not program["whole_numbers"]
+    status, out, _ = run(capsys, "info", files / "net.safetensors")
+    assert "encoder.0.conv1   SpikingLayer  spikes [T=2, C=4, 32, 32, 32]" in out
+    status, out, _ = run(capsys, "info", "hippocampus-teacher")
+    assert status == 0
+    assert "SpikingLayer" not in out
     status, out, _ = run(capsys, "info", files / "fixed.nii.gz", "--json")
     assert json.loads(out)["shape"] == [24, 20, 16]
     assert json.loads(out)["orientation"] == "LAS"
+
+
+def test_weights_of_every_kind_register_alike(files, tmp_path, capsys):
+    moved = {}
+    for weights in ("int8", "int16", "float32", "trained"):
+        path = tmp_path / f"{weights}.nii.gz"
+        status, out, err = run(capsys, *registered(files, "--weights", weights, "--moved", path))
+        assert status == 0, err
+        assert f"({weights} weights)" in out
+        moved[weights] = read_nifti(path).data
+    for data in moved.values():
+        assert np.abs(data - moved["trained"]).mean() < 0.01
+
+
+def test_too_little_memory_is_refused_with_the_plan(files, capsys):
+    status, _, err = run(capsys, *registered(files, "--memory", "10K"))
+    assert status == 2
+    assert "the limit is 10,240" in err
+    assert "decoder.0.refine" in err
+    assert run(capsys, *registered(files, "--memory", "1.5GiB"))[0] == 0
+    with pytest.raises(SystemExit):
+        run(capsys, *registered(files, "--memory", "much"))
+
+
+def test_a_first_run_tells_that_it_compiles(files, capsys, monkeypatch):
+    monkeypatch.setattr(common, "PATIENCE", 0.0)
+    status, _, err = run(capsys, *registered(files))
+    assert status == 0
+    assert "compiled kernels in" in err
+
+
+def test_evaluate_scores_programs_and_teachers(files, capsys, monkeypatch, tmp_path):
+    from pysnnmed.cli import evaluate
+    from pysnnmed.models.spikereg import Teacher
+    from pysnnmed.train.pairs import generated_pairs
+
+    monkeypatch.setattr(evaluate, "held_out_pairs", lambda recipe, data: generated_pairs(2, (16, 16, 16), 5))
+    teacher = tmp_path / "teacher.safetensors"
+    save_model(teacher, Teacher(SpikeRegConfig(encoder=(4,), decoder=(4,)), np.random.default_rng(0)))
+    scores = {}
+    for weights in ("int8", "trained"):
+        command = ("evaluate", "register", "--model", files / "net.safetensors", "--against", teacher, "--json")
+        status, out, err = run(capsys, *command, "--weights", weights, "--backend", "numpy")
+        assert status == 0, err
+        scores[weights] = json.loads(out)
+    spiking, analog = scores["int8"][str(files / "net.safetensors")], scores["int8"][str(teacher)]
+    assert analog == scores["trained"][str(teacher)]
+    assert ["rate" in row for row in (*spiking, *analog)] == [True, True, False, False]
+    for ours, theirs in zip(spiking, scores["trained"][str(files / "net.safetensors")], strict=True):
+        assert ours["dice"] == pytest.approx(theirs["dice"], abs=0.02)
+        assert ours["rate"] == pytest.approx(theirs["rate"], abs=0.02)
 
 
 @pytest.mark.parametrize(

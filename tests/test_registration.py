@@ -1,5 +1,7 @@
 """The main job: geometry, backends, the shipped weights on generated and on real pairs."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,11 +9,14 @@ from pysnnmed import kernels
 from pysnnmed.cli.demo import SEED
 from pysnnmed.data import Image, read_nifti, reorient, warp_image
 from pysnnmed.data.generate import generate_pair
+from pysnnmed.data.geometry import ModelGrid
+from pysnnmed.deploy.memory import plan
 from pysnnmed.deploy.pretrained import load_model, save_model, shipped
-from pysnnmed.errors import ImageError, WeightsError
+from pysnnmed.deploy.programs import load_program
+from pysnnmed.errors import ImageError, ParameterError, ProgramError, WeightsError
 from pysnnmed.metrics import mean_dice
 from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig
-from pysnnmed.registration import predict, register
+from pysnnmed.registration import RUNNING_WEIGHTS, predict, register
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +33,18 @@ def volume(rng, shape, affine=None):
     return Image(data, np.diag([1.0, 1.0, 1.0, 1.0]) if affine is None else affine)
 
 
-def test_a_network_that_stays_leaves_the_moving_image_alone(untrained, rng):
+@pytest.mark.parametrize("weights", RUNNING_WEIGHTS)
+def test_a_network_that_stays_leaves_the_moving_image_alone(untrained, rng, weights):
     moving, fixed = volume(rng, (13, 10, 9)), volume(rng, (13, 10, 9))
-    result = register(moving, fixed, model=untrained, backend="numpy")
+    result = register(moving, fixed, model=untrained, weights=weights, backend="numpy")
     np.testing.assert_allclose(result.moved.data, moving.data, atol=1e-3)
     assert result.folding == 0
     assert result.moved_labels is None
-    assert result.backend == "numpy"
-    assert 0 <= result.spike_rate <= 1
+    assert (result.backend, result.weights) == ("numpy", weights)
+    trains = list(result.spikes.values())
+    assert all(train.shape[0] == 2 and train.ndim == 5 for train in trains)
+    assert result.spike_rate == pytest.approx(sum(t.sum() for t in trains) / sum(t.size for t in trains))
+    assert result.operations.total.neuron_updates == sum(train.size for train in trains)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPI", "PSR", "AIL"])
@@ -68,6 +77,47 @@ def test_images_that_do_not_fit_are_refused(untrained, rng):
         register(here, here, moving_labels=volume(rng, (8, 8, 4)), model=untrained, backend="numpy")
     with pytest.raises(WeightsError, match="no model"):
         register(here, here, model="nowhere")
+
+
+def test_choices_that_are_none_are_refused(untrained, rng):
+    image = volume(rng, (8, 8, 8))
+    with pytest.raises(ParameterError, match=r"int8, int16, float32, trained, not 'float16'"):
+        register(image, image, model=untrained, weights="float16")
+    with pytest.raises(ParameterError, match="memory_limit needs a program"):
+        register(image, image, model=untrained, weights="trained", memory_limit=10**9)
+
+
+def test_a_pair_that_takes_too_much_memory_is_refused_with_the_plan(untrained, rng, monkeypatch):
+    image = volume(rng, (32, 32, 32))
+    peak = plan(load_program(untrained)[0], image.shape, ("encoder.0.conv1",)).peak
+    assert register(image, image, model=untrained, backend="numpy", memory_limit=2 * peak).folding == 0
+
+    def grid_values(*args):
+        raise AssertionError("the images were brought onto the grid before the memory was checked")
+
+    monkeypatch.setattr(ModelGrid, "fixed_on_grid", grid_values)
+    with pytest.raises(ProgramError, match=rf"(?s)the limit is {peak // 4:,}.*encoder\.0\.conv1"):
+        register(image, image, model=untrained, backend="numpy", memory_limit=peak // 4)
+
+
+def test_a_program_is_lowered_once_until_its_file_changes(untrained, tmp_path, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    shutil.copy(untrained, path)
+    first, card = load_program(path)
+    assert load_program(path)[0] is first
+    assert load_program(path, "int16")[0] is not first
+    assert (first.facts["name"], card.name, card.path) == ("net", "net", path)
+    network, _ = load_model(path)
+    network.head.bias.data += 1
+    save_model(path, network, {"align": "world", "longer": "metadata"})
+    again, _ = load_program(path)
+    assert again is not first
+    assert again.operations[-2].bias != pytest.approx(first.operations[-2].bias)
+
+
+def test_the_teacher_has_no_program():
+    with pytest.raises(WeightsError, match=r"Teacher.*SpikeReg"):
+        load_program("hippocampus-teacher")
 
 
 # --- the shipped weights

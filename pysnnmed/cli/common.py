@@ -1,13 +1,22 @@
-"""What several commands share: talking to the user, choosing backend and threads."""
+"""What several commands share: talking to the user, choosing backend, threads, weights and memory, warming up."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from .. import kernels
+from ..deploy.executor import Executor
+from ..deploy.programs import load_program
+from ..registration import RUNNING_WEIGHTS, RunningWeights
+
+PATIENCE = 1.0  # seconds that nobody needs to be told about
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def say(line: str) -> None:
@@ -21,8 +30,73 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=kernels.available(), help="default: the fastest that is installed")
 
 
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        choices=RUNNING_WEIGHTS,
+        default="int8",
+        help="of the program that runs; 'trained' runs the network as training does (default: %(default)s)",
+    )
+
+
+def add_memory_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--memory",
+        type=number_of_bytes,
+        metavar="SIZE",
+        help="refuse what would take more, such as 2G or 500M (default: the memory of this machine)",
+    )
+
+
+def number_of_bytes(text: str) -> int:
+    """'2G' -> 2 * 2**30; K, M, G and T are powers of 1024, a B or iB after them is allowed."""
+    number = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:] in UNITS else ""
+    try:
+        size = float(number.removesuffix(unit)) * UNITS[unit]
+        if not 1 <= size < 2**63:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a size is a positive number of bytes, or of K, M, G or T, not {text!r}"
+        ) from None
+    return int(size)
+
+
 @contextlib.contextmanager
 def running(arguments: argparse.Namespace) -> Iterator[None]:
     """The backend and number of threads that the user asked for, or the best there is."""
     with kernels.use_backend(arguments.backend or kernels.fastest()), kernels.use_threads(arguments.threads):
         yield
+
+
+def warm_up(arguments: argparse.Namespace, model: str | Path, weights: RunningWeights) -> None:
+    """Compile what the program of a model needs, telling on standard error how far it is if that takes long.
+
+    Compiled kernels stay on disk: it is once on every machine. The time that a run reports is then that of the work.
+    """
+    if weights == "trained":
+        return
+    program, _ = load_program(model, weights)
+    began = time.perf_counter()
+
+    def progress(done: int, total: int, name: str) -> None:
+        if sys.stderr.isatty() and time.perf_counter() - began > PATIENCE:
+            sys.stderr.write(f"\r{done:4} of {total} {name:<40}" + ("" if done < total else "\n"))
+            sys.stderr.flush()
+
+    notice = threading.Timer(PATIENCE, _note, ["compiling kernels, once on this machine"])
+    notice.daemon = True
+    notice.start()
+    try:
+        with running(arguments):
+            seconds = Executor(program).warm_up(progress)
+    finally:
+        notice.cancel()
+    if seconds > PATIENCE:
+        _note(f"compiled kernels in {seconds:.1f} s; they stay on disk for the next run")
+
+
+def _note(line: str) -> None:
+    sys.stderr.write(f"pysnnmed: {line}\n")
+    sys.stderr.flush()

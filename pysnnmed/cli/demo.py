@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +20,7 @@ from ..data.nifti import write_nifti
 from ..errors import require
 from ..metrics.overlap import mean_dice
 from ..registration import DEFAULT_MODEL, register
-from .common import add_running_arguments, say
+from .common import add_running_arguments, add_weights_argument, say, warm_up
 from .report import as_text, save_preview, write_energy
 
 SHAPE = (64, 64, 64)
@@ -35,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FILE", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=SEED, help="of the generated pair")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_weights_argument(parser)
     add_running_arguments(parser)
 
 
@@ -47,10 +45,16 @@ def run(arguments: argparse.Namespace) -> None:
         name: Image(getattr(pair, name), np.eye(4), source=f"generated {name.replace('_', ' ')}")
         for name in ("moving", "fixed", "moving_labels", "fixed_labels")
     }
-    settings = {"model": arguments.model, "backend": arguments.backend, "threads": arguments.threads}
-    _warm_up(settings)
+    warm_up(arguments, arguments.model, arguments.weights)
     result = register(
-        volumes["moving"], volumes["fixed"], moving_labels=volumes["moving_labels"], align="world", **settings
+        volumes["moving"],
+        volumes["fixed"],
+        moving_labels=volumes["moving_labels"],
+        model=arguments.model,
+        weights=arguments.weights,
+        align="world",
+        backend=arguments.backend,
+        threads=arguments.threads,
     )
     volumes["moved"] = result.moved
     if result.moved_labels is not None:
@@ -79,13 +83,3 @@ def run(arguments: argparse.Namespace) -> None:
     say(json.dumps(summary) if arguments.json else as_text(summary))
     if not arguments.json:
         say(f"generated pair, never trained on; everything is in {out}")
-
-
-def _warm_up(settings: dict[str, Any]) -> None:
-    """Compile the kernels on a tiny empty pair, once on every machine: the time reported is then that of the work."""
-    began = time.perf_counter()
-    empty = Image(np.zeros((16, 16, 16), np.float32), np.eye(4), source="empty volume")
-    register(empty, empty, align="world", **settings)
-    seconds = time.perf_counter() - began
-    if seconds > 1:
-        sys.stderr.write(f"pysnnmed: compiled kernels in {seconds:.1f} s; they stay on disk for the next run\n")

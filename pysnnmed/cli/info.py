@@ -1,4 +1,4 @@
-"""Describe what is installed, a model, an image or a displacement file."""
+"""Describe what is installed, a model and its program, an image or a displacement file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ import numpy as np
 from .. import __version__, kernels
 from ..data.images import Image
 from ..data.nifti import read_nifti
+from ..deploy.lower import NETWORKS
+from ..deploy.memory import plan
 from ..deploy.pretrained import load_model, shipped
-from .common import say
+from ..deploy.programs import load_program
+from .common import add_running_arguments, add_weights_argument, running, say
+from .program import program_facts, program_table
+
+SIDE = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", help="model name, weights file or NIfTI image (default: the installation)")
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument(
+        "--shape", type=int, nargs="+", metavar="N", help="of the inputs for which a program's memory is planned"
+    )
+    add_weights_argument(parser)
+    add_running_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,12 +40,28 @@ def run(arguments: argparse.Namespace) -> None:
         facts = image_facts(read_nifti(arguments.what))
     else:
         facts = model_facts(arguments.what)
+        program = _program_facts(arguments, facts["network"])
+        if program:
+            facts["program"] = program
     if arguments.json:
         say(json.dumps(facts))
         return
+    program = facts.pop("program", None)
     width = max(map(len, facts))
     for key, value in facts.items():
         say(f"{key:<{width}}  {value}")
+    if program:
+        say("\n" + program_table(program))
+
+
+def _program_facts(arguments: argparse.Namespace, network: str) -> dict[str, Any] | None:
+    """What there is to say of the program of a model; None for the analog teacher and for weights as trained."""
+    if arguments.weights == "trained" or network not in {kind.__name__ for kind in NETWORKS}:
+        return None
+    program, _ = load_program(arguments.what, arguments.weights)
+    shape = tuple(arguments.shape or [-(-SIDE // program.multiple) * program.multiple] * program.ndim)
+    with running(arguments):
+        return program_facts(program, plan(program, shape))
 
 
 def installation() -> dict[str, Any]:

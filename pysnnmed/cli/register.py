@@ -11,7 +11,7 @@ from ..data.displacements import DisplacementFormat, write_displacement
 from ..data.nifti import read_nifti, write_nifti
 from ..errors import ParameterError, require
 from ..registration import DEFAULT_MODEL, register
-from .common import add_running_arguments, say
+from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, warm_up
 from .report import as_text, save_preview, write_energy
 
 
@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--energy", type=Path, metavar="FILE", help="write exact counts and projected energy as JSON")
     parser.add_argument("--preview", type=Path, metavar="FILE", help="draw the result as PNG")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_weights_argument(parser)
+    add_memory_argument(parser)
     add_running_arguments(parser)
 
 
@@ -46,14 +48,17 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.preview:
         require("matplotlib", extra="plot", purpose="drawing the preview")  # before the work, not after it
     moving, fixed = read_nifti(arguments.moving), read_nifti(arguments.fixed)
+    warm_up(arguments, arguments.model, arguments.weights)
     result = register(
         moving,
         fixed,
         moving_labels=arguments.moving_labels,
         model=arguments.model,
+        weights=arguments.weights,
         align=arguments.align,
         backend=arguments.backend,
         threads=arguments.threads,
+        memory_limit=arguments.memory,
     )
     if arguments.moved:
         write_nifti(arguments.moved, result.moved)

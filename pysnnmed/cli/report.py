@@ -19,7 +19,8 @@ def as_text(facts: Mapping[str, Any]) -> str:
     """The summary of a registration for people."""
     energy = facts["projected_energy"]
     lines = [
-        f"registered with {facts['model']} on the {facts['backend']} backend in {facts['seconds']:.2f} s",
+        f"registered with {facts['model']} ({facts['weights']} weights) on the {facts['backend']} backend in "
+        f"{facts['seconds']:.2f} s",
         f"folding        {facts['folding_percent']:.3f} % of the voxels",
         f"spike rate     {facts['spike_rate']:.3f} per neuron and step, T = {facts['steps']}",
         f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; "

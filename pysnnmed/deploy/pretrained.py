@@ -47,18 +47,22 @@ def save_model(path: str | Path, network: Teacher | SpikeReg, facts: Mapping[str
     save_arrays(path, network.state_dict(), metadata)
 
 
+def find_model(name: str | Path) -> Path:
+    """The file of a network that is shipped, or `name` itself if that is a file; else WeightsError."""
+    if str(name) in shipped():
+        return SHIPPED / f"{name}.safetensors"
+    path = Path(name)
+    if not path.is_file():
+        raise WeightsError(f"there is no model {str(name)!r}: no such file, and shipped are: {', '.join(shipped())}")
+    return path
+
+
 def load_model(name: str | Path) -> tuple[Teacher | SpikeReg, Card]:
     """Build a network from a weights file, or by the name of one that is shipped. -> (network in evaluation mode, card)
 
     Raises WeightsError if the file is damaged, not a network of this package, or does not fit its own configuration.
     """
-    path = SHIPPED / f"{name}.safetensors"
-    if str(name) not in shipped():
-        path = Path(name)
-        if not path.is_file():
-            raise WeightsError(
-                f"there is no model {str(name)!r}: no such file, and shipped are: {', '.join(shipped())}"
-            )
+    path = find_model(name)
     arrays, metadata = load_arrays(path)
     try:
         kind = NETWORKS[metadata["network"]]

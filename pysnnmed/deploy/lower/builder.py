@@ -1,0 +1,118 @@
+"""What lowerings of all networks share: the operations so far, and layers in the words of a network.
+
+    I = gain (sum over the sources of value conv(w, what arrives) + b) + neuron bias
+
+where `value` is what one spike or unit of a source stands for: 1, or 1 / D of normalised integer spikes, divided by T
+where the source is read as a rate, divided by the number of sources where these are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from ...errors import ProgramError
+from ...neurons import Neuron
+from ..operations import EXACT_IN_FLOAT32, Operation, ReadOut, Synapses
+from ..program import Program
+from ..quantize import LIMITS
+from ..values import Real, Sizes, Spikes, Value
+from .cells import canonical, membrane
+from .real import Connections, Part, RealLayer
+from .whole import in_whole_numbers, quantize_within
+
+Weights: TypeAlias = Literal["int8", "int16", "float32"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+
+
+class Builder:
+    """Collects the operations of a program, for weights of one type and T = `steps`; checks each as it comes.
+
+    `example` is a spatial shape of the inputs on which the layers fit together; which numbers fit depends on none.
+    """
+
+    def __init__(self, inputs: Mapping[str, int], example: Sizes, multiple: int, weights: Weights, steps: int):
+        self.inputs, self.example, self.multiple = dict(inputs), example, multiple
+        self.weights, self.steps = weights, steps
+        self.operations: list[Operation] = []
+        self.values: dict[str, Value] = {name: Real(channels, example) for name, channels in inputs.items()}
+        self._worth: dict[str, float] = {}  # of one spike, by source
+
+    def add(self, operation: Operation) -> str:
+        """Append an operation whose sources are there already. -> its name"""
+        self.values[operation.name] = operation.result(self.values)
+        self.operations.append(operation)
+        return operation.name
+
+    def program(self, *outputs: str) -> Program:
+        """The program that returns the values called `outputs`."""
+        return Program(self.inputs, tuple(self.operations), outputs, len(self.example), self.multiple, self.example)
+
+    def spiking_layer(
+        self,
+        name: str,
+        connections: Connections,
+        neuron: Neuron,
+        *,
+        frames: Sequence[str] = (),
+        rates: Sequence[str] = (),
+        analog: Sequence[str] = (),
+        average: bool = False,
+    ) -> str:
+        """A layer that sees its sources step by step, as firing rates, or as real numbers in [0, 1]. -> its name
+
+        The input channels are those of `frames`, `rates` and `analog` in this order; with `average`, the mean of all
+        sources. Raises ProgramError, naming the layer, for a neuron that no program has.
+        """
+        cell = canonical(name, neuron)
+        value, parts = self._parts(name, connections, average, frames=frames, rates=rates, analog=analog)
+        bias = connections.bias * np.float64(cell.gain) + cell.bias
+        layer = RealLayer(name, connections.geometry, membrane(cell), self.steps, bias, value * cell.gain, parts)
+        if self.weights == "float32":
+            self.add(layer.in_float32())
+        else:
+            for operation in in_whole_numbers(layer, LIMITS[self.weights], self.values):
+                self.add(operation)
+        self._worth[name] = cell.unit
+        return name
+
+    def read_out(self, name: str, connections: Connections, sources: Sequence[str], gain: float = 1.0) -> str:
+        """gain times a convolution of the firing rates of the sources, real numbers. -> the name"""
+        value, parts = self._parts(name, connections, False, rates=sources)
+        weight, factor = parts["rates"].weight, np.full(len(connections.bias), value * gain / self.steps)
+        if self.weights != "float32":
+            slots = max(v.slots for s in sources if isinstance(v := self.values[s], Spikes))
+            weight, scale = quantize_within(weight, LIMITS[self.weights], EXACT_IN_FLOAT32 // slots)
+            factor *= scale
+        bias = (connections.bias * np.float64(gain)).astype(np.float32)
+        synapses = Synapses(tuple(sources), weight, factor.astype(np.float32))
+        return self.add(ReadOut(name, connections.geometry, synapses, bias))
+
+    def _parts(
+        self, name: str, connections: Connections, average: bool, **sources: Sequence[str]
+    ) -> tuple[float, dict[str, Part]]:
+        """What one unit of a sum is worth in all parts, and the parts there are by name, each with its weights."""
+        seen = {part: tuple(names) for part, names in sources.items() if names}
+        everything = [source for names in seen.values() for source in names]
+        common = max(self._worth.get(source, 1.0) for source in everything)
+        relative = {source: np.float32(self._worth.get(source, 1.0) / common) for source in everything}
+        plain = set(relative.values()) == {1}
+        if connections.geometry.groups > 1 and (len(seen) > 1 or average or not plain):
+            raise ProgramError(f"lower: layer {name!r} has groups, and sources of several kinds; no program has both")
+        weight, parts = connections.weight, {}
+        for part, names in seen.items():
+            channels = [self.values[source].channels for source in names]
+            if average:
+                mine = np.concatenate([weight] * len(names), axis=1)
+            elif len(seen) == 1:
+                mine = weight
+            else:
+                mine, weight = np.split(weight, [sum(channels)], axis=1)
+            if not plain:  # normalised spikes of another D than the rest
+                worth = np.repeat([relative[source] for source in names], channels)
+                mine = mine * worth.reshape(-1, *(1,) * (mine.ndim - 2))
+            parts[part] = Part(names, mine, Fraction(1, self.steps if part == "rates" else 1))
+        return common / (len(everything) if average else 1), parts
