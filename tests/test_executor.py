@@ -1,8 +1,9 @@
 """Programs run the same everywhere: against loops written out, across backends, threads and batches, and in levels."""
 
 import itertools
+import math
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -276,8 +277,11 @@ def test_a_batch_is_its_samples(case, batch):
         axis = 1 if isinstance(values[name], Spikes) else 0
         every, each = (whole.kept, "kept") if name in keep else (whole.outputs, "outputs")
         np.testing.assert_array_equal(every[name], np.stack([getattr(part, each)[name] for part in parts], axis=axis))
-    assert whole.report.total.synops == sum(part.report.total.synops for part in parts)
-    assert whole.report.total.neurons == batch * parts[0].report.total.neurons
+    for name, count in asdict(whole.report.total).items():
+        if name.startswith("spike_bytes"):  # a last byte that is not full is one for the whole batch
+            assert 0 <= sum(getattr(part.report.total, name) for part in parts) - count < batch * 2 * len(values)
+        elif name not in ("name", "steps"):
+            assert count == sum(getattr(part.report.total, name) for part in parts), name
     for name, rate in whole.rates.items():
         assert rate == pytest.approx(np.mean([part.rates[name] for part in parts]))
 
@@ -355,49 +359,89 @@ def two_layers(T=3):
     return Program({"image": 1}, operations, ("head",), 2)
 
 
+def metered(layer, values, arrays, fired):
+    """The count of a layer by the meter of the networks, from the arrays that it read and the unit spikes it fired."""
+    out, name = values[layer.name], layer.name
+    parts = layer.parts if isinstance(layer, SpikingLayer) else [("rates", layer.synapses)]
+    total, met = synops.LayerCount(name), []
+    for part, synapses in parts:
+        again = part != "analog" and any(np.array_equal(synapses.weight, weight) for weight in met)
+        for source in synapses.sources:
+            x, value = arrays[source], values[source]
+            fan = layer.geometry.fanout(value.shape, out.channels)
+            if part == "analog":
+                total += synops.synapses(name, x, fan, spiking=False)
+                continue
+            steps = {"steps": value.steps, "levels": 1}
+            if part == "rates":
+                x, steps["summed"] = x.sum(axis=0, dtype=np.int64), value.steps
+            one = synops.synapses(name, x, fan, **steps, spiking=True)
+            one = replace(one, spike_bytes_read=synops.packed_bytes(arrays[source].size, value.levels))
+            total += synops.through_same_synapses(one) if again else one
+        met += [synapses.weight] if part != "analog" else []
+    count = out.channels * math.prod(out.shape)
+    if isinstance(layer, ReadOut):
+        return total + synops.biases(name, count) + synops.LayerCount(name, value_writes=count, ann_writes=count)
+    neurons = layer.dynamics
+    if layer.rates or layer.analog:
+        total += synops.held_current(name, count, neurons.steps)
+    beta = neurons.leak / 2**neurons.shift
+    leak = {1: "none", 0: "none", 0.5: "shift", 0.75: "shift", 0.875: "shift"}.get(beta, "multiply")
+    reset = "hard" if neurons.hard else "soft" if neurons.amount.any() else "none"
+    own = synops.neurons(name, count, neurons.steps, fired, leak=leak, reset=reset, levels=neurons.levels)
+    return total + synops.biases(name, count, times=neurons.steps if layer.frames else 1) + own
+
+
 @given(case=programs.cases())
 def test_counts_agree_with_the_meter_of_the_networks(case):
-    """Counted again from the spikes that were kept, by the code that counts networks in training."""
+    """Every number counted again from the spikes that were kept, by the code that counts networks in training."""
     program, inputs = case
-    kept = tuple(n for n, v in program.values(program.example).items() if isinstance(v, Spikes))
     everything = tuple(op.name for op in program.operations)
     found = execute(program, inputs, keep=everything)
-    values = program.values(program.example)
-    real = {**inputs, **{n: found.kept[n] for n in everything if n not in kept}}
+    arrays, values = {**inputs, **found.kept}, program.values(program.example)
+    counts = {count.name: count for count in found.report.layers}
     for operation in program.operations:
-        if not isinstance(operation, SpikingLayer | ReadOut):
-            continue
-        count = next(layer for layer in found.report.layers if layer.name == operation.name)
-        parts = operation.parts if isinstance(operation, SpikingLayer) else [("rates", operation.synapses)]
-        weights, expected = [], synops.LayerCount(operation.name)
-        n_out = values[operation.name].channels
-        for part, synapses in parts:
-            for source in synapses.sources:
-                x = real[source] if part == "analog" else found.kept[source]
-                fan = operation.geometry.fanout(values[source].shape, n_out)
-                steps = 1 if part == "analog" else values[source].steps
-                with synops.count_synops() as meter:
-                    synops.record_conv("x", x, fan, steps=steps, spiking=part != "analog")
-                one = meter["x"]
-                again = part != "analog" and any(np.array_equal(synapses.weight, w) for w in weights)
-                expected += replace(
-                    one, name=operation.name, **({"sites": 0, "dense_macs": 0, "ann_macs": 0} if again else {})
-                )
-            weights += [synapses.weight] if part != "analog" else []
-        for field in ("sites", "events", "synops", "macs", "nonzero_macs", "dense_macs", "ann_macs"):
-            assert getattr(count, field) == getattr(expected, field), field
+        out = values[operation.name]
+        if isinstance(operation, SpikingLayer | ReadOut):
+            fired = int(arrays[operation.name].sum()) if isinstance(out, Spikes) else 0
+            assert counts.pop(operation.name) == metered(operation, values, arrays, fired)
+        elif isinstance(operation, Integrate | Enlarge | Warp):
+            points = math.prod(out.shape) * getattr(operation, "steps", 1)
+            assert counts.pop(operation.name) == synops.interpolation(
+                operation.name, points, out.channels, len(out.shape)
+            )
+    assert not counts
+
+
+def test_integer_macs_are_the_connections_of_neurons_that_fired_at_all():
+    """Connections counted one by one, for a layer that sees the same spikes step by step and as a rate."""
+    rng = np.random.default_rng(3)
+    program = two_layers()
+    found = execute(program, {"image": rng.random((1, 5, 6), np.float32)}, keep=("first", "second"))
+    first, second, head = found.report.layers
+    of_layer, of_head = program.operations[2].frames.weight, program.operations[3].synapses.weight
+
+    def reached(fired, weight):
+        geometry = program.operations[2].geometry
+        return int(looped_sum(weight, geometry, fired.astype(int), fired.shape[1:])[1][fired].sum())
+
+    spikes, last = found.kept["first"], found.kept["second"]
+    assert 0.1 < spikes.mean() < 0.9
+    each = sum(reached(step > 0, of_layer) for step in spikes)
+    assert second.int_macs == each + reached(spikes.any(axis=0), of_layer) < second.synops == 2 * each
+    assert head.int_macs == reached(last.any(axis=0), of_head) < head.synops
+    assert first.int_macs == 0
 
 
 def test_the_report_of_two_layers():
     found = execute(two_layers(), {"image": np.ones((1, 5, 6), np.float32)}, keep=("first", "second"))
     first, second, head = found.report.layers
-    assert (first.name, first.steps, first.neurons, first.neuron_updates, first.bias_adds) == (
-        "first",
-        3,
-        120,
-        360,
-        360,
-    )
+    assert (first.name, first.steps, first.neurons, first.neuron_updates) == ("first", 3, 120, 360)
+    assert (first.bias_adds, second.bias_adds) == (120, 360)  # the images are constant, spikes are not
+    assert (first.leak_shifts, first.leak_multiplies, first.comparisons) == (360, 0, 360)
+    assert (first.reset_subtractions, first.reset_writes) == (found.kept["first"].sum(), 0)
+    assert (second.state_reads, second.state_writes) == (360 + 360, 360 + 120)
+    assert (second.spike_bytes_read, second.spike_bytes_written) == (2 * 45, 45)
     assert first.macs == first.ann_macs == first.nonzero_macs == 4 * 13 * 16  # 3 taps but 2 at either border
     assert first.events == first.synops == 0
     assert second.events == 2 * found.kept["first"].sum()
@@ -419,6 +463,7 @@ def test_shared_synapses_are_one_convolution_of_a_conventional_network():
     apart = execute(program, inputs).report.layers[1]
     together = execute(replace(program, operations=(grey, first, shared, head)), inputs).report.layers[1]
     assert (together.ann_macs, together.dense_macs) == (apart.ann_macs // 2, apart.dense_macs // 2)
+    assert (together.ann_reads, together.ann_adds) == (apart.ann_reads, apart.ann_adds + 120)  # two maps, added
 
 
 def test_an_active_meter_gets_the_counts_and_warming_up_none():

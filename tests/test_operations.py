@@ -51,13 +51,15 @@ def test_counts_are_those_of_unit_convolutions(config, rng):
         assert count.reset_subtractions == fired.sum()
         assert count.leak_multiplies == count.leak_shifts == count.reset_writes == 0
         assert count.bias_adds == (fired.size if layer.frames else fired[0].size)
-        held = fired[0].size if layer.rates and not layer.average else 0
+        held = fired[0].size if layer.rates else 0
         assert (count.state_writes, count.state_reads) == (fired.size + held, fired.size + config.steps * held)
         assert count.weight_reads == count.synops + count.macs + count.bias_adds
         assert count.spike_bytes_read == sum(-(-spikes[s].size // 8) for s in layer.sources if s != IMAGES)
         assert count.spike_bytes_written == -(-fired.size // 8)
         assert count.value_reads == (images.size if IMAGES in layer.sources else 0)
-        assert count.ann_adds == 2 * fired[0].size  # a bias and the comparison of a ReLU
+        added = spikes[layer.sources[1]][0].size if layer.average else 0  # one map to another
+        assert count.ann_adds == 2 * fired[0].size + added  # a bias and the comparison of a ReLU
+        assert count.ann_reads == sum(images.size if s == IMAGES else spikes[s][0].size for s in layer.sources)
         assert count.ann_weight_reads == count.ann_macs + fired[0].size
     assert any(count.synops for count in report.values())
     assert report[HEAD].synops > 0

@@ -1,100 +1,167 @@
-"""What each operation of a program executed, as exact counts.
+"""What each operation of a program executed, as exact counts by the rules of the meter (`synops`).
 
-Spikes and SynOps come from the kernels, which count them while they work; everything else follows from the types.
+Spikes and SynOps come from the kernels, which count them while they work, and the zeros of real numbers and integer
+MACs from a look at what they read; everything else follows from the types. A program of SpikeReg reports what
+`models.operations.count_operations` makes of the same spikes, number for number.
+
+Kernels read a rate slot by slot, one addition for each unit spike: these are the SynOps. `int_macs` stay what they are
+everywhere, the other way to run the same sums: one multiplication for each value that is not 0, where the value of a
+rate is how often the neuron fired in all steps.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import synops
 from ..synops import LayerCount
-from .operations import Enlarge, Geometry, Integrate, Operation, ReadOut, SpikingLayer, Synapses, Warp
-from .values import Real, Value
+from .operations import Dynamics, Enlarge, Integrate, Operation, ReadOut, SpikingLayer, Synapses, Warp
+from .values import Real, Spikes, Value
 
-BLOCK = 2**15  # values looked at together
+BLOCK = 2**15  # words looked at together
 
 
-def count(
-    operation: Operation, values: Mapping[str, Value], analog: tuple[np.ndarray, ...] = (), executed: Any = None
-) -> LayerCount | None:
-    """The counts of one run of an operation on one sample; None for one that computes nothing that is counted.
+class Seen(NamedTuple):
+    """What only a run can tell of an operation, over all samples."""
 
-    analog      the real-valued arrays that its synapses read, [C, *S], of which the zeros are counted apart
-    executed    what its kernel counted, see `pysnnmed.backends.packed.Executed`
+    events: int = 0
+    synops: int = 0
+    int_macs: int = 0
+    nonzero_macs: int = 0  # MACs with a real number that is not 0
+    spikes: int = 0  # written
 
-    Quantize is a rounding of the input, Pool and Repeat move bits: none of them computes. Interpolation takes 2**ndim
-    MACs for each value, in a conventional network too.
+
+def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str, np.ndarray], executed: Any) -> Seen:
+    """What one run of an operation on one sample has shown.
+
+    arrays      the values that it read
+    executed    what its kernel counted, see `pysnnmed.backends.packed.Executed`; None if that counts nothing
     """
-    if isinstance(operation, SpikingLayer | ReadOut):
-        return _layer(operation, values, analog, executed)
+    if not isinstance(operation, SpikingLayer | ReadOut):
+        return Seen()
+    nonzero, trains = 0, []
+    for part, _, source in _connections(operation):
+        value, fan = values[source], _fanout(operation, values, source)
+        if isinstance(value, Real):
+            nonzero += synops.conv_macs(arrays[source], fan, skip_zeros=True)
+        else:
+            trains.append((arrays[source], _values_of(part, value), fan))
+    if all(len(words) == groups for words, groups, _ in trains):  # to multiply by one is to add
+        int_macs = executed.synops
+    else:
+        int_macs = sum(_reached_by_values(*train) for train in trains)
+    return Seen(executed.events, executed.synops, int_macs, nonzero, executed.spikes)
+
+
+def together(samples: Iterable[Seen]) -> Seen:
+    """The sum over samples."""
+    return Seen(*(sum(numbers) for numbers in zip(*samples, strict=True)))
+
+
+def count(operation: Operation, values: Mapping[str, Value], samples: int, seen: Seen) -> LayerCount | None:
+    """The counts of an operation run on so many samples; None for one that computes nothing that is counted.
+
+    Quantize is a rounding of the input, Pool and Repeat move bits: none of them computes. The neurons of every sample
+    are neurons of their own.
+    """
     out = values[operation.name]
-    taps = math.prod(out.array_shape) * 2 ** len(out.shape)
+    if isinstance(operation, SpikingLayer | ReadOut):
+        parts = [*_synapses(operation, values, samples, seen), *_outputs(operation, out, samples, seen)]
+        return sum(parts[1:], start=parts[0])
+    points = samples * math.prod(out.shape)
     if isinstance(operation, Integrate):
-        taps *= operation.steps
+        points *= operation.steps
     elif not isinstance(operation, Enlarge | Warp):
         return None
-    return LayerCount(operation.name, macs=taps, dense_macs=taps, ann_macs=taps)
+    return synops.interpolation(operation.name, points, out.channels, len(out.shape))
 
 
-def _layer(
-    layer: SpikingLayer | ReadOut, values: Mapping[str, Value], analog: tuple[np.ndarray, ...], executed: Any
-) -> LayerCount:
-    total = LayerCount(layer.name, events=executed.events, synops=executed.synops)
-    out = values[layer.name]
-    for synapses in _distinct(layer):
-        for source in synapses.sources:
-            total += _dense(layer.name, values[source], layer.geometry, out.channels)
-    for array in analog:
-        total += LayerCount(layer.name, nonzero_macs=_nonzero(array, layer.geometry, out.channels))
-    outputs = out.channels * math.prod(out.shape)
-    if isinstance(out, Real):
-        return total + LayerCount(layer.name, bias_adds=outputs)
-    updates = outputs * out.steps
-    own = LayerCount(layer.name, steps=out.steps, neurons=outputs, neuron_updates=updates, bias_adds=updates)
-    return total + own
+def _synapses(
+    layer: SpikingLayer | ReadOut, values: Mapping[str, Value], samples: int, seen: Seen
+) -> Iterator[LayerCount]:
+    """What the kernels counted, then the connections of each source."""
+    yield LayerCount(
+        layer.name,
+        events=seen.events,
+        synops=seen.synops,
+        int_macs=seen.int_macs,
+        nonzero_macs=seen.nonzero_macs,
+        weight_reads=seen.synops,
+    )
+    met: dict[str, np.ndarray] = {}
+    for part, synapses, source in _connections(layer):
+        value, fan = values[source], _fanout(layer, values, source)
+        channels = value.channels * samples
+        if isinstance(value, Real):
+            yield synops.counted_macs(layer.name, fan, channels, nonzero=0)
+            continue
+        connections = synops.counted_synapses(
+            layer.name, fan, channels, steps=value.steps, events=0, synops=0, int_macs=0, levels=value.levels
+        )
+        again = any(np.array_equal(weight, synapses.weight) for other, weight in met.items() if other != part)
+        yield synops.through_same_synapses(connections) if again else connections
+        met[part] = synapses.weight
 
 
-def _distinct(layer: SpikingLayer | ReadOut) -> Iterator[Synapses]:
-    """The synapses of a layer, those that it uses for two parts once: a sum of maps is convolved once."""
+def _outputs(layer: SpikingLayer | ReadOut, out: Value, samples: int, seen: Seen) -> Iterator[LayerCount]:
+    """Biases, then neurons or the real numbers that are written."""
+    count = samples * out.channels * math.prod(out.shape)
     if isinstance(layer, ReadOut):
-        yield layer.synapses
+        yield synops.biases(layer.name, count)
+        yield LayerCount(layer.name, value_writes=count, ann_writes=count)
         return
-    seen: list[np.ndarray] = []
-    for part, synapses in layer.parts:
-        if part == "analog" or not any(np.array_equal(synapses.weight, weight) for weight in seen):
-            yield synapses
-        if part != "analog":
-            seen.append(synapses.weight)
+    dynamics = layer.dynamics
+    yield synops.biases(layer.name, count, times=dynamics.steps if layer.frames else 1)
+    if layer.rates or layer.analog:
+        yield synops.held_current(layer.name, count, dynamics.steps)
+    yield synops.neurons(
+        layer.name,
+        count,
+        dynamics.steps,
+        seen.spikes,
+        leak=synops.leak_of(dynamics.leak / 2**dynamics.shift),
+        reset=_reset(dynamics),
+        levels=dynamics.levels,
+    )
 
 
-def _dense(name: str, value: Value, geometry: Geometry, n_out: int) -> LayerCount:
-    """The connections of one source, as if all its values were real numbers."""
-    once = value.channels * geometry.fanout(value.shape, n_out).total()
-    if isinstance(value, Real):
-        return LayerCount(name, macs=once, dense_macs=once, ann_macs=once)
-    sites = value.channels * math.prod(value.shape) * value.steps
-    return LayerCount(name, steps=value.steps, sites=sites, dense_macs=once * value.steps, ann_macs=once)
+def _reset(dynamics: Dynamics) -> synops.Reset:
+    if dynamics.hard:
+        return "hard"
+    return "soft" if dynamics.amount.any() else "none"
 
 
-def _nonzero(array: np.ndarray, geometry: Geometry, n_out: int) -> int:
-    """MACs of the values that are not zero, in blocks of rows, so that no memory of the size of the array is taken."""
-    fan = geometry.fanout(array.shape[1:], n_out)
-    *outer, along = fan.tables
-    weights = np.tile(functools.reduce(np.multiply.outer, outer, np.ones((), np.int64)).ravel(), len(array))
-    rows, size = array.reshape(len(weights), -1), max(1, BLOCK // array.shape[-1])
-    blocks = (slice(start, start + size) for start in range(0, len(rows), size))
-    return fan.channels * sum(int((rows[block] != 0) @ along @ weights[block]) for block in blocks)
+def _connections(layer: SpikingLayer | ReadOut) -> Iterator[tuple[str, Synapses, str]]:
+    """(part, its synapses, source) for each source. A read-out has the rates of its sources."""
+    for part, synapses in layer.parts if isinstance(layer, SpikingLayer) else [("rates", layer.synapses)]:
+        for source in synapses.sources:
+            yield part, synapses, source
 
 
-def for_batch(counts: list[LayerCount]) -> LayerCount:
-    """The counts of one operation on each sample of a batch, which all have neurons of their own."""
-    total = counts[0]
-    for other in counts[1:]:
-        total += other
-    return replace(total, neurons=sum(c.neurons for c in counts))
+def _fanout(layer: SpikingLayer | ReadOut, values: Mapping[str, Value], source: str) -> synops.Fanout:
+    return layer.geometry.fanout(values[source].shape, values[layer.name].channels)
+
+
+def _values_of(part: str, spikes: Spikes) -> int:
+    """How many values of a neuron a part sees one after another: that of each step, or one for all of them."""
+    return spikes.steps if part == "frames" else 1
+
+
+def _reached_by_values(words: np.ndarray, groups: int, fan: synops.Fanout) -> int:
+    """Outputs that the values other than 0 of packed spikes reach, if the slots make `groups` values one after another.
+
+    words [slots, *S, W]. In blocks of rows, so that no memory of the size of the spikes is taken.
+    """
+    slots, width, n_words = len(words), *words.shape[-2:]
+    rows = words.reshape(groups, slots // groups, -1, width, n_words)
+    weights, along = fan.rows(), fan.tables[-1]
+    size, total = max(1, BLOCK // (slots * width * n_words)), 0
+    for start in range(0, len(weights), size):
+        fired = np.bitwise_or.reduce(rows[:, :, start : start + size], axis=1)
+        neurons = np.bitwise_count(fired).sum(axis=(0, 3), dtype=np.int64)
+        total += int(neurons @ along @ weights[start : start + size])
+    return fan.channels * total

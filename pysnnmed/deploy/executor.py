@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import threading
 import time
@@ -70,7 +69,7 @@ class Executor:
         execution = self._run(inputs, None)
         if synops.metering():
             for layer in execution.report.layers:
-                synops.record(layer.name, **{f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)[1:]})
+                synops.record(layer)
         return execution
 
     def warm_up(self, progress: Progress | None = None) -> float:
@@ -122,8 +121,7 @@ class Executor:
 class _Step:
     """What became of one operation on one sample."""
 
-    count: synops.LayerCount | None
-    spikes: int
+    seen: counts.Seen
     seconds: float
 
 
@@ -144,9 +142,8 @@ def _run_sample(
             executed = running.run(operation, plan.values, arrays, room)
         except MemoryError as error:
             raise ProgramError(f"{type(operation).__name__} {operation.name!r}: there is no memory left") from error
-        analog = running.analog_sources(operation, arrays)
-        count = counts.count(operation, plan.values, analog, executed)
-        steps[operation.name] = _Step(count, executed.spikes if executed else 0, time.perf_counter() - began)
+        seen = counts.look(operation, plan.values, arrays, executed)
+        steps[operation.name] = _Step(seen, time.perf_counter() - began)
     if progress:
         progress(len(program.operations), len(program.operations), "")
     return steps
@@ -156,15 +153,15 @@ def _summary(program: Program, plan: Plan, samples: list[dict[str, _Step]]) -> t
     """The counts of the batch and the rates of its layers."""
     layers, rates = [], {}
     for operation in program.operations:
-        steps = [sample[operation.name] for sample in samples]
-        found = [step.count for step in steps if step.count is not None]
-        if not found:
+        seen = counts.together(sample[operation.name].seen for sample in samples)
+        count = counts.count(operation, plan.values, len(samples), seen)
+        if count is None:
             continue
-        layers.append(counts.for_batch(found))
+        layers.append(count)
         value = plan.values[operation.name]
         if isinstance(value, Spikes):
             sites = math.prod(value.shape) * value.channels * value.steps * len(samples)
-            rates[operation.name] = sum(step.spikes for step in steps) / sites
+            rates[operation.name] = seen.spikes / sites
     return synops.Report(tuple(layers)), rates
 
 

@@ -1,16 +1,19 @@
 """What a SpikeReg network executes on one pair of images: exact counts, from the table of layers and the spikes seen.
 
 A layer that reads firing rates is counted by the spikes behind them: a convolution is linear, so one pass over the rate
-is the sum of the passes over the spikes of each step. The images are real numbers and constant over time: the first
-layer multiplies them once. A current that is constant over time takes its bias once, is written once, and is read at
-every step. The field at the end is made by real arithmetic in both networks and counted in both.
+is the sum of the passes over the spikes of each step. SynOps count that sum; `int_macs` count the one pass, in which a
+neuron that fired k times costs one multiplication by k. A mean of two maps is the sum of two currents through the same
+synapses, each counted as what it is, spikes of each step or a rate. Programs count themselves by these rules too.
+
+The images are real numbers and constant over time: the first layer multiplies them once. A current that is constant
+over time takes its bias once, is written once, and is read at every step. The field at the end is made by real
+arithmetic in both networks and counted in both.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -75,22 +78,17 @@ def _synapses(
 ) -> Iterator[LayerCount]:
     """The convolution over each of the sources."""
     steps = config.steps
-    if layer.average:  # both sources use the same synapses: their spikes add up to integer events
-        trains = [spikes[source] for source in layer.sources]
-        x = sum(trains[1:], start=trains[0])
-        part = synops.synapses(layer.name, x, _fanout(layer, x.shape, config), steps=steps, spiking=True)
-        yield replace(part, spike_bytes_read=sum(synops.packed_bytes(train.size) for train in trains))
-        return
-    for source in layer.frames:
-        x = spikes[source]
-        yield synops.synapses(layer.name, x, _fanout(layer, x.shape, config), steps=steps, spiking=True)
-    for source in layer.rates:
+    for i, source in enumerate(layer.sources):
+        x = images if source == IMAGES else spikes[source]
+        fan = _fanout(layer, x.shape, config)
         if source == IMAGES:
-            yield synops.synapses(layer.name, images, _fanout(layer, images.shape, config), spiking=False)
+            part = synops.synapses(layer.name, x, fan, spiking=False)
+        elif source in layer.frames:
+            part = synops.synapses(layer.name, x, fan, steps=steps, spiking=True)
         else:
-            counts = np.asarray(sum(spikes[source], start=np.uint16(0)))  # the rate times T
-            fan = _fanout(layer, counts.shape, config)
-            yield synops.synapses(layer.name, counts, fan, steps=steps, summed=steps, spiking=True)
+            counts = np.asarray(sum(x, start=np.uint16(0)))  # the rate times T
+            part = synops.synapses(layer.name, counts, fan, steps=steps, summed=steps, spiking=True)
+        yield synops.through_same_synapses(part) if layer.average and i else part
 
 
 def _neurons(
@@ -106,8 +104,8 @@ def _neurons(
     fired, steps = spikes[layer.name], config.steps
     count = fired[0].size
     yield synops.biases(layer.name, count, times=steps if layer.frames else 1)
-    if layer.rates and not layer.average:  # a current that stays over the steps
-        yield LayerCount(layer.name, state_writes=count, state_reads=count * steps)
+    if layer.rates:
+        yield synops.held_current(layer.name, count, steps)
     leak: synops.Leak = "multiply" if config.learn_leak else synops.leak_of(config.leak)
     yield synops.neurons(layer.name, count, steps, int(fired.sum()), leak=leak)
 

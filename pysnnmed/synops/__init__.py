@@ -43,7 +43,19 @@ from .fanout import Fanout, axis_fanout, axis_outputs, fanout
 from .layers import LayerCount
 from .literature import full_kernel_synops, padded_macs, rate_times_macs
 from .meter import Meter, count_synops, metering, record, record_conv
-from .parts import Leak, Reset, biases, counted_synapses, interpolation, leak_of, neurons, synapses
+from .parts import (
+    Leak,
+    Reset,
+    biases,
+    counted_macs,
+    counted_synapses,
+    held_current,
+    interpolation,
+    leak_of,
+    neurons,
+    synapses,
+    through_same_synapses,
+)
 from .report import Report
 
 __all__ = [
@@ -73,9 +85,11 @@ __all__ = [
     "cost_table",
     "count_spikes",
     "count_synops",
+    "counted_macs",
     "counted_synapses",
     "fanout",
     "full_kernel_synops",
+    "held_current",
     "interpolation",
     "is_spiking",
     "leak_of",
@@ -92,6 +106,7 @@ __all__ = [
     "sdsa_counts",
     "ssa_counts",
     "synapses",
+    "through_same_synapses",
     "unit_counts",
     "zero_scores",
 ]

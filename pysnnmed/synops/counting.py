@@ -58,9 +58,15 @@ def conv_macs(x: np.ndarray, fan: Fanout, skip_zeros: bool = False) -> int:
 
     `skip_zeros` counts only the inputs that are not zero: what hardware that exploits the zeros of a ReLU executes.
     """
-    if skip_zeros:
-        return fan.weigh(_nonzero(x, fan))
-    return x.size // math.prod(_spatial(x, fan)) * fan.total()
+    channels = x.size // math.prod(_spatial(x, fan))
+    if not skip_zeros:
+        return channels * fan.total()
+    if not fan.tables:
+        return fan.channels * int(np.count_nonzero(x))
+    rows, along, weights = x.reshape(-1, x.shape[-1]), fan.tables[-1], np.tile(fan.rows(), channels)
+    size = max(1, BLOCK // len(along))
+    parts = (slice(start, start + size) for start in range(0, len(rows), size))
+    return fan.channels * sum(int((rows[part] != 0) @ along @ weights[part]) for part in parts)
 
 
 def matmul_synops(a: np.ndarray, b: np.ndarray) -> int:
@@ -104,16 +110,6 @@ def _whole(x: np.ndarray, levels: int) -> np.ndarray | None:
     scaled = np.multiply(x, levels, dtype=np.result_type(x, np.float32))
     whole = np.rint(scaled)
     return whole if (np.abs(scaled - whole) < TOLERANCE).all() else None
-
-
-def _nonzero(x: np.ndarray, fan: Fanout) -> np.ndarray:
-    """How many values are not zero at each position, [*S] int64."""
-    shape = _spatial(x, fan)
-    rows = x.reshape(-1, math.prod(shape))
-    total = np.zeros(rows.shape[1], np.int64)
-    for block in _blocks(rows):
-        _add_rows(total, block != 0)
-    return total.reshape(shape)
 
 
 def _add_rows(total: np.ndarray, block: np.ndarray) -> None:

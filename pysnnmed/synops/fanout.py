@@ -93,6 +93,14 @@ class Fanout(NamedTuple):
             counts = counts @ table
         return self.channels * int(counts)
 
+    def rows(self) -> np.ndarray:
+        """What a row along the last axis weighs, apart from the table of that axis: [product of the others] int64.
+
+        For counting by blocks of rows: the sum over them of (counts [rows, last axis] @ tables[-1] @ rows()) channels
+        is `weigh`.
+        """
+        return functools.reduce(np.multiply.outer, self.tables[:-1], np.ones((), np.int64)).ravel()
+
     def dense(self) -> np.ndarray:
         """The fan-out as an array [*S] int64."""
         return self.channels * functools.reduce(np.multiply.outer, self.tables, np.array(1, np.int64))

@@ -6,6 +6,7 @@ synapses("conv", spikes, fanout(...), steps=4) + biases("conv", 640, times=4) + 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -37,19 +38,8 @@ def synapses(
     `packed` says whether the spikes lie in memory as bits, or as a byte each.
     """
     if not (is_spiking(x, levels) if spiking is None else spiking):
-        dense = conv_macs(x, fan)
-        return LayerCount(
-            name,
-            steps=steps,
-            macs=dense,
-            nonzero_macs=conv_macs(x, fan, skip_zeros=True),
-            dense_macs=dense,
-            weight_reads=dense,
-            value_reads=x.size,
-            ann_macs=dense // steps,
-            ann_weight_reads=dense // steps,
-            ann_reads=x.size // steps,
-        )
+        nonzero = conv_macs(x, fan, skip_zeros=True)
+        return counted_macs(name, fan, x.size // math.prod(fan.shape) // steps, steps=steps, nonzero=nonzero)
     return counted_synapses(
         name,
         fan,
@@ -92,6 +82,39 @@ def counted_synapses(
         ann_weight_reads=dense,
         ann_reads=sites,
     )
+
+
+def counted_macs(name: str, fan: Fanout, channels: int, *, steps: int = 1, nonzero: int) -> LayerCount:
+    """A layer of real values whose executor knows how many of its MACs met a value other than 0.
+
+    `channels` are the input maps of one step: channels x samples.
+    """
+    values, dense = channels * math.prod(fan.shape), channels * fan.total()
+    return LayerCount(
+        name,
+        steps=steps,
+        macs=dense * steps,
+        nonzero_macs=nonzero,
+        dense_macs=dense * steps,
+        weight_reads=dense * steps,
+        value_reads=values * steps,
+        ann_macs=dense,
+        ann_weight_reads=dense,
+        ann_reads=values,
+    )
+
+
+def through_same_synapses(part: LayerCount) -> LayerCount:
+    """Spikes of a map that enters through synapses which an earlier part of the layer has counted: a sum of maps.
+
+    There is one set of connections; the conventional network reads the map, adds it to the other and convolves once.
+    """
+    return replace(part, sites=0, dense_macs=0, ann_macs=0, ann_weight_reads=0, ann_adds=part.ann_reads)
+
+
+def held_current(name: str, count: int, steps: int) -> LayerCount:
+    """The current of `count` neurons that is constant over time: written once, read at each step."""
+    return LayerCount(name, state_writes=count, state_reads=count * steps)
 
 
 def biases(name: str, outputs: int, times: int = 1) -> LayerCount:
