@@ -23,6 +23,7 @@ from .operations import Dynamics, Enlarge, Integrate, Operation, ReadOut, Spikin
 from .values import Real, Spikes, Value
 
 BLOCK = 2**15  # words looked at together
+MOST_BITS = 64  # of a word
 
 
 class Seen(NamedTuple):
@@ -157,11 +158,12 @@ def _reached_by_values(words: np.ndarray, groups: int, fan: synops.Fanout) -> in
     words [slots, *S, W]. In blocks of rows, so that no memory of the size of the spikes is taken.
     """
     slots, width, n_words = len(words), *words.shape[-2:]
-    rows = words.reshape(groups, slots // groups, -1, width, n_words)
-    weights, along = fan.rows(), fan.tables[-1]
+    rows = words.reshape(groups, slots // groups, -1, width * n_words)
+    weights, along = fan.rows_and_row(n_words * MOST_BITS)
+    along = along.repeat(n_words)
     size, total = max(1, BLOCK // (slots * width * n_words)), 0
     for start in range(0, len(weights), size):
         fired = np.bitwise_or.reduce(rows[:, :, start : start + size], axis=1)
-        neurons = np.bitwise_count(fired).sum(axis=(0, 3), dtype=np.int64)
-        total += int(neurons @ along @ weights[start : start + size])
+        reached = np.bitwise_count(fired).astype(along.dtype) @ along
+        total += int((reached @ weights[start : start + size]).sum())
     return fan.channels * total

@@ -63,10 +63,10 @@ def conv_macs(x: np.ndarray, fan: Fanout, skip_zeros: bool = False) -> int:
         return channels * fan.total()
     if not fan.tables:
         return fan.channels * int(np.count_nonzero(x))
-    rows, along, weights = x.reshape(-1, x.shape[-1]), fan.tables[-1], np.tile(fan.rows(), channels)
-    size = max(1, BLOCK // len(along))
+    rows, (weights, along) = x.reshape(-1, x.shape[-1]), fan.rows_and_row(1)
+    weights, size = np.tile(weights, channels), max(1, BLOCK // len(along))
     parts = (slice(start, start + size) for start in range(0, len(rows), size))
-    return fan.channels * sum(int((rows[part] != 0) @ along @ weights[part]) for part in parts)
+    return fan.channels * sum(int((rows[part] != 0).astype(along.dtype) @ along @ weights[part]) for part in parts)
 
 
 def matmul_synops(a: np.ndarray, b: np.ndarray) -> int:

@@ -17,6 +17,8 @@ import numpy as np
 from ..axes import PerAxis, per_axis
 from ..errors import ParameterError, ShapeError
 
+EXACT_IN_FLOAT32 = 2**24
+
 
 def axis_outputs(
     size: int,
@@ -93,13 +95,15 @@ class Fanout(NamedTuple):
             counts = counts @ table
         return self.channels * int(counts)
 
-    def rows(self) -> np.ndarray:
-        """What a row along the last axis weighs, apart from the table of that axis: [product of the others] int64.
+    def rows_and_row(self, largest: int) -> tuple[np.ndarray, np.ndarray]:
+        """The fan-out as factors of each row along the last axis and of each position in a row, for counting by blocks.
 
-        For counting by blocks of rows: the sum over them of (counts [rows, last axis] @ tables[-1] @ rows()) channels
-        is `weigh`.
+        `weigh` is channels times the sum over blocks of counts [rows, positions] @ row @ rows. The second factor is of
+        floats, which are multiplied faster, wide enough to be exact for counts of at most `largest`.
         """
-        return functools.reduce(np.multiply.outer, self.tables[:-1], np.ones((), np.int64)).ravel()
+        rows = functools.reduce(np.multiply.outer, self.tables[:-1], np.ones((), np.int64)).ravel()
+        row = self.tables[-1]
+        return rows, row.astype(np.float32 if largest * int(row.sum()) <= EXACT_IN_FLOAT32 else np.float64)
 
     def dense(self) -> np.ndarray:
         """The fan-out as an array [*S] int64."""
