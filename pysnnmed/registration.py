@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -39,6 +40,14 @@ from .tensor import Tensor, no_grad
 DEFAULT_MODEL = "hippocampus"
 RunningWeights: TypeAlias = Literal[Weights, "trained"]
 RUNNING_WEIGHTS: tuple[RunningWeights, ...] = (*get_args(Weights), "trained")
+COST_TABLES: Mapping[RunningWeights, str] = MappingProxyType(
+    {
+        "int8": "int8-int32",
+        "int16": "int8-int32",  # Horowitz has no 16-bit multiplier; at the 8-bit one's price the analog network gains
+        "float32": "fp32",
+        "trained": "fp32",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,13 @@ class Registration:
             "synops": self.operations.total.synops,
             "macs": self.operations.total.macs,
             "ann_macs": self.operations.ann_macs,
-            "projected_energy": energy_facts(self.operations),
+            "projected_energy": projected_energy(self.operations, self.cost_table).facts(),
         }
+
+    @property
+    def cost_table(self) -> str:
+        """The cost table of the arithmetic that this registration ran in, for both networks."""
+        return COST_TABLES[self.weights]
 
 
 def register(
@@ -204,11 +218,6 @@ def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[n
     with no_grad():
         displacement = network(*images, observe=keep)
     return displacement.data[0], spikes
-
-
-def energy_facts(report: Report, table: str = "fp32") -> dict[str, Any]:
-    """The projected energy of a report, with everything a figure of energy must be quoted with."""
-    return projected_energy(report, table).facts()
 
 
 def analog_operations(

@@ -74,6 +74,7 @@ def test_labels_energy_preview_and_json(files, tmp_path, capsys):
     after = read_nifti(paths["labels.nii.gz"]).data
     assert after.dtype == before.dtype
     assert set(np.unique(after)) <= set(np.unique(before)) | {0}
+    assert summary["projected_energy"]["table"] == "int8-int32"  # int8 weights, int32 membranes
     energy = json.loads(paths["energy.json"].read_text())
     assert energy["operations"]["total"]["synops"] == summary["synops"]
     assert paths["preview.png"].read_bytes().startswith(b"\x89PNG")
@@ -125,6 +126,22 @@ def test_energy_of_a_pair_of_files(files, tmp_path, capsys):
         assert ("spiking_with_memory_microjoule" in facts) == ("@" in facts["table"])
     assert chart.read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {content.name, chart.name}
+
+
+def test_programs_and_the_trained_network_report_the_same_numbers_of_equal_spikes(files, tmp_path, capsys):
+    """In float32 on the NumPy backend no spike of this pair differs, and so no count may: reads and writes included."""
+    pair = ("--moving", files / "moving.nii.gz", "--fixed", files / "fixed.nii.gz", "--backend", "numpy", "-j", 1)
+    contents = []
+    for weights in ("float32", "trained"):
+        path = tmp_path / f"{weights}.json"
+        options = ("--model", files / "net.safetensors", "--weights", weights, "--json", path)
+        status, out, err = run(capsys, "energy", *pair, *options, "--table", "fp32@sram", "int8-int32@dram")
+        assert status == 0, err
+        assert f"({weights} weights)" in out
+        contents.append(json.loads(path.read_text()))
+        assert contents[-1].pop("weights") == weights
+    assert contents[0] == contents[1]
+    assert contents[0]["total"]["state_reads"] > 0
 
 
 def test_energy_of_the_generated_pair_counts_the_zeros_of_the_teacher(files, tmp_path, capsys):

@@ -62,6 +62,7 @@ def save_preview(
         moved_labels=None if result.moved_labels is None else result.moved_labels.data,
         spikes=result.spikes,
         report=result.operations,
+        table=result.cost_table,
         spacing=fixed.spacing,
         caption=caption,
     )
