@@ -390,5 +390,5 @@ def test_layers_of_one_name_keep_their_own_weights():
             np.zeros(2, np.int32),
             frames=Synapses(("x",), np.full((2, 4, 1, 1), weight, np.int8), np.ones(2, np.int32)),
         )
-        found.append(kernels.spiking_layer(layer, (Packed(words, 4),))[1].spikes)
+        found.append(kernels.spiking_layer(layer, (Packed(words, 4),), (), ())[1].spikes)
     assert found == [18, 0]
