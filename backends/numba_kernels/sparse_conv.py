@@ -1,0 +1,346 @@
+"""Convolution of an array that is mostly zeros, and the gradient of its weight: work for each event, none for zeros.
+
+An event is an element that is not zero: a spike, a rate, what a surrogate of compact support let through of a gradient.
+The events of each plane of each channel are listed once. An event at position p then does to one plane of outputs (or
+gathers from one plane of the gradient), for each tap (ky, kx) of one plane of the kernel and a block of outputs:
+
+    sum over taps:           out[p - (ky, kx)] += value * weight[ky, kx]
+    gradient of the weight:  sum[ky, kx] += value * g[p - (ky, kx)]
+
+The weights or the sums are a window in registers (see `.simd`) while the events of a channel in a few rows pass, and
+the rows of outputs that these meet stay in the first-level cache. There the outputs lie channel-last, in a frame wide
+enough that no event needs to know whether its taps leave the volume.
+
+A stride splits the input into phases, as in `..shifted_rows`: each is a convolution with stride 1 of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numba.np.numpy_support import from_dtype
+
+from ..shifted_rows import Reading, Sizes
+from ..threads import for_ranges
+from .simd import (
+    LANES,
+    REGISTERS,
+    add_window,
+    aligned_zeros,
+    clear,
+    count_bits,
+    gather_window,
+    lanes,
+    load_window,
+    lowest_bit,
+    nonfinite_bits,
+    nonzero_bits,
+    scatter_window,
+    window_zeros,
+)
+
+FRAME = 2**18  # elements of a frame: 1 MiB in float32
+NEAR = 10 * 2**10  # elements of the rows that the events of a channel meet in one go: 40 KiB in float32
+PARTS = 8  # pieces in which the weight gradient sums over frames, whatever the number of threads
+WIDEST = REGISTERS - 4  # vectors of a window, so that its operands have registers too
+
+
+def fits(reading: Reading) -> bool:
+    """Whether windows hold the taps of every phase: no dilation within a plane, and not too many in a row."""
+    for distance in _by_phase(reading):
+        planes, rows, columns = (len(np.unique(d)) for d in distance.T)
+        compact = rows == distance[:, 1].max() + 1 and columns == distance[:, 2].max() + 1
+        if not compact or planes * rows * columns != len(distance) or columns > WIDEST:
+            return False
+    return True
+
+
+def sum_taps(
+    a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Reading, out: np.ndarray, first: Sizes, step: Sizes
+) -> None:
+    """Write to out[:, :, first::step] start [O] plus the sums that weights [O, C, taps] make of a [B, C, D, H, W]."""
+    remaining = start
+    for frames, part, taps in _phases(a, reading, len(weights)):
+        events = _events(part, frames)
+        w, start = _arranged(weights[..., taps], frames), remaining
+
+        def body(begin: int, end: int, frames=frames, events=events, w=w, start=start) -> None:
+            _scatter(*events, w, start, frames.numbers, *frames.window, out, first, step, begin, end)
+
+        for_ranges(body, len(a) * len(frames.numbers.places))
+        remaining = None
+    if remaining is not None:  # all taps read zeros around `a`
+        out[(..., *(slice(f, None, s) for f, s in zip(first, step, strict=True)))] = start.reshape(-1, 1, 1, 1)
+
+
+def sum_positions(g: np.ndarray, x: np.ndarray, reading: Reading) -> np.ndarray | None:
+    """Gradient [O, C, taps] of the weights that made of x [B, C, D, H, W] what has the gradient g [B, O, *count].
+
+    None where g holds infinities or what is not a number: their products with the zeros of x count, too.
+    """
+    grad = np.zeros((g.shape[1], x.shape[1], len(reading.distance)), g.dtype)
+    for frames, part, taps in _phases(x, reading, g.shape[1]):
+        events = _events(part, frames)
+        parts = min(PARTS, len(x) * len(frames.numbers.places))
+        sums, finite = np.zeros((parts, *frames.arrangement(x.shape[1])), g.dtype), np.zeros(parts, np.bool_)
+
+        def body(begin: int, end: int, frames=frames, events=events, sums=sums, finite=finite) -> None:
+            _gather(*events, g, frames.numbers, *frames.window, sums, finite, begin, end)
+
+        for_ranges(body, parts)
+        if not finite.all():
+            return None
+        grad[..., taps] = _rearranged(sums.sum(axis=0), frames, g.shape[1])
+    return grad
+
+
+class _Numbers(NamedTuple):
+    """What the loops need to know of the frames of a phase. A frame is a part of one plane of the outputs."""
+
+    places: np.ndarray  # [frames, 3]: plane of the outputs, first row, rows
+    planes: np.ndarray  # [planes of the kernel]: distance of what each reads from the plane of the outputs
+    origin: int  # first row of the input that the first row of the outputs reads
+    reach: int  # rows of the input that an output reads, less one
+    shift: int  # from the column of an event to the column of its tap 0 in the frame
+    left: int  # columns of the frame before the outputs
+    width: int  # columns of the frame
+    rows: int  # rows of the largest frame
+    near: int  # rows of the input whose events pass in one go
+
+
+class _Frames(NamedTuple):
+    """The frames of a phase, and the shape of its windows."""
+
+    numbers: _Numbers
+    taps: tuple[int, int, int]  # planes, rows and columns of the kernel
+    window: tuple[tuple, tuple, tuple]  # for the compiler: tuples as long as a window has rows, columns and vectors
+    block: int  # outputs in a window
+    blocks: int  # that cover all outputs
+
+    def arrangement(self, channels: int) -> Sizes:
+        """[blocks, planes, windows in a plane, channels, vectors side by side] of the weights, or of their gradient."""
+        planes, rows, columns = self.taps
+        window_rows = len(self.window[0])
+        return self.blocks, planes, rows // window_rows, channels, window_rows * columns * self.block
+
+
+def _by_phase(reading: Reading) -> list[np.ndarray]:
+    return [reading.distance[reading.phase == phase] for phase in range(len(reading.origin))]
+
+
+def _phases(a: np.ndarray, reading: Reading, n_out: int) -> Iterator[tuple[_Frames, np.ndarray, np.ndarray]]:
+    """Frames, what they read of `a` [B, C, planes, rows, columns] and their taps as windows hold them, by phase."""
+    step = np.array(reading.step)
+    for phase, distance in enumerate(_by_phase(reading)):
+        origin, start = np.divmod(reading.origin[phase], step)
+        part = a[(..., *(slice(f, None, s) for f, s in zip(start.tolist(), reading.step, strict=True)))]
+        if part.size:
+            frames = _frames(part.shape[2:], reading.count, origin.tolist(), distance, a.dtype, n_out)
+            nearest_first = np.lexsort(distance.T[::-1])
+            yield frames, np.ascontiguousarray(part), np.flatnonzero(reading.phase == phase)[nearest_first]
+
+
+def _frames(size: Sizes, count: Sizes, origin: list[int], distance: np.ndarray, dtype: np.dtype, n_out: int) -> _Frames:
+    """For outputs i of that count, each a sum over taps k of what lies at origin + i + distance[k] in that size."""
+    planes, _, _ = (np.unique(d) for d in distance.T)
+    reach_rows, reach_columns = distance[:, 1:].max(axis=0).tolist()
+    rows, columns = reach_rows + 1, reach_columns + 1
+    n_lanes = LANES[from_dtype(dtype)]
+    vectors = -(-n_out // n_lanes)
+    blocks = -(-vectors // max(1, WIDEST // (rows * columns)))
+    vectors = -(-vectors // blocks)
+    window_rows = rows if rows * columns * vectors <= WIDEST else 1
+    block = vectors * n_lanes
+    left = max(0, reach_columns + origin[2])
+    width = left + max(count[2], size[2] - origin[2])
+    pieces = -(-count[1] // max(1, FRAME // (width * block) - 2 * reach_rows))
+    bounds = [count[1] * i // pieces for i in range(pieces + 1)]
+    places = [(z, y, end - y) for z in range(count[0]) for y, end in itertools.pairwise(bounds)]
+    numbers = _Numbers(
+        places=np.array(places),
+        planes=planes + origin[0],
+        origin=origin[1],
+        reach=reach_rows,
+        shift=left - origin[2],
+        left=left,
+        width=width,
+        rows=max(n for _, _, n in places) + 2 * reach_rows,
+        near=max(1, NEAR // (width * block) - reach_rows),
+    )
+    window = ((0,) * window_rows, (0,) * columns, (0,) * vectors)
+    return _Frames(numbers, (len(planes), rows, columns), window, block, blocks)
+
+
+def _arranged(weights: np.ndarray, frames: _Frames) -> np.ndarray:
+    """Weights [O, C, taps] in the arrangement of the windows."""
+    n_out, channels, _ = weights.shape
+    planes, rows, columns = frames.taps
+    window_rows = len(frames.window[0])
+    padded = np.zeros((frames.blocks * frames.block, *weights.shape[1:]), weights.dtype)
+    padded[:n_out] = weights
+    split = padded.reshape(frames.blocks, frames.block, channels, planes, rows // window_rows, window_rows * columns)
+    return np.ascontiguousarray(split.transpose(0, 3, 4, 2, 5, 1)).reshape(frames.arrangement(channels))
+
+
+def _rearranged(sums: np.ndarray, frames: _Frames, n_out: int) -> np.ndarray:
+    """The inverse of `_arranged`."""
+    blocks, planes, windows, channels, _ = sums.shape
+    split = sums.reshape(blocks, planes, windows, channels, -1, frames.block).transpose(0, 5, 3, 1, 2, 4)
+    return split.reshape(blocks * frames.block, channels, -1)[:n_out]
+
+
+def _events(a: np.ndarray, frames: _Frames) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The events of a [B, C, planes, rows, columns]: those of row r of plane p are starts[b, c, p, r : r + 1], with
+    their positions row * width + column in the frame and their values."""
+    rows = a.reshape(-1, *a.shape[3:])
+    starts = np.zeros((len(rows), a.shape[3] + 1), np.int64)
+    for_ranges(lambda begin, end: _count(rows, starts, begin, end), len(rows))
+    ends = np.cumsum(starts[:, -1])
+    starts[1:] += ends[:-1, None]
+    position, value = np.empty(ends[-1], np.int32), np.empty(ends[-1], a.dtype)
+    numbers = frames.numbers
+    for_ranges(lambda begin, end: _list(rows, starts, numbers.width, position, value, begin, end), len(rows))
+    return starts.reshape(*a.shape[:3], -1), position, value
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _count(a, starts, plane, stop):
+    """starts[p, r + 1] = events in the rows of plane p up to r."""
+    n = lanes(a)
+    for p in range(plane, stop):
+        total = 0
+        for r in range(a.shape[1]):
+            row = a[p, r]
+            vectors = row.size // n
+            for v in range(vectors):
+                total += count_bits(nonzero_bits(row, v * n))
+            for i in range(vectors * n, row.size):
+                total += row[i] != 0
+            starts[p, r + 1] = total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _list(a, starts, width, position, value, plane, stop):
+    """Write position and value of the events of these planes."""
+    n = lanes(a)  # divides 64, the bits of a word
+    for p in range(plane, stop):
+        e = starts[p, 0]
+        for r in range(a.shape[1]):
+            row = a[p, r]
+            for begin in range(0, row.size, 64):
+                end = min(begin + 64, row.size)
+                bits = np.uint64(0)
+                vectors = (end - begin) // n
+                for v in range(vectors):
+                    bits |= nonzero_bits(row, begin + v * n) << np.uint64(v * n)
+                for i in range(begin + vectors * n, end):
+                    bits |= np.uint64(row[i] != 0) << np.uint64(i - begin)
+                while bits:
+                    i = begin + lowest_bit(bits)
+                    bits &= bits - np.uint64(1)
+                    position[e], value[e] = r * width + i, row[i]
+                    e += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _scatter(
+    starts, position, value, weights, start, numbers, rows, columns, vectors, out, first, step, task, stop
+):  # fmt: skip
+    """Sum over the taps for frames of the outputs: start plus that sum, or where start is None, add it."""
+    blocks, planes, windows, channels, length = weights.shape
+    flat, block = weights.ravel(), len(vectors) * lanes(out)
+    pitch = numbers.width * block
+    frame = aligned_zeros(numbers.rows * pitch, out)
+    for t in range(task, stop):
+        b, place = divmod(t, len(numbers.places))
+        z, y, n = numbers.places[place]
+        row_begin = max(0, y + numbers.origin)
+        row_end = min(starts.shape[3] - 1, y + n + numbers.origin + numbers.reach)
+        for k in range(blocks):
+            clear(frame, 0, (n + 2 * numbers.reach) * pitch)
+            for row in range(row_begin, row_end, numbers.near):
+                for p in range(planes):
+                    plane = z + numbers.planes[p]
+                    if 0 <= plane < starts.shape[2]:
+                        for w in range(windows):
+                            up = y + numbers.origin - numbers.reach + w * len(rows)
+                            move = numbers.shift - up * numbers.width
+                            for c in range(channels):
+                                events = starts[b, c, plane]
+                                at = (((k * planes + p) * windows + w) * channels + c) * length
+                                window = load_window(flat, at, rows, columns, vectors)
+                                for e in range(events[row], events[min(row + numbers.near, row_end)]):
+                                    to = (position[e] + move) * block
+                                    scatter_window(window, value[e], frame, to, pitch, columns)
+            for r in range(n):
+                at = ((r + numbers.reach) * numbers.width + numbers.left) * block
+                for o in range(k * block, min((k + 1) * block, out.shape[1])):
+                    line = out[b, o, first[0] + z * step[0], first[1] + (y + r) * step[1], first[2] :: step[2]]
+                    if start is None:
+                        for i in range(line.size):
+                            line[i] += frame[at + i * block]
+                    else:
+                        for i in range(line.size):
+                            line[i] = start[o] + frame[at + i * block]
+                    at += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, finite, part, stop):
+    """sums[part] = gradient of the weights in their arrangement, over a part of the frames of g."""
+    parts, blocks, planes, windows, channels, length = sums.shape
+    block = len(vectors) * lanes(g)
+    pitch = numbers.width * block
+    frame = aligned_zeros(numbers.rows * pitch, g)
+    totals = aligned_zeros(blocks * planes * windows * channels * length, g)
+    n_frames = len(g) * len(numbers.places)
+    for t in range(part, stop):
+        all_finite = True
+        clear(totals, 0, totals.size)
+        for unit in range(n_frames * t // parts, n_frames * (t + 1) // parts):
+            b, place = divmod(unit, len(numbers.places))
+            z, y, n = numbers.places[place]
+            row_begin = max(0, y + numbers.origin)
+            row_end = min(starts.shape[3] - 1, y + n + numbers.origin + numbers.reach)
+            for k in range(blocks):
+                clear(frame, (n + numbers.reach) * pitch, numbers.reach * pitch)
+                for r in range(n):
+                    at = ((r + numbers.reach) * numbers.width + numbers.left) * block
+                    for o in range(k * block, min((k + 1) * block, g.shape[1])):
+                        line = g[b, o, z, y + r]
+                        all_finite &= _finite(line)
+                        for i in range(line.size):
+                            frame[at + i * block] = line[i]
+                        at += 1
+                for row in range(row_begin, row_end, numbers.near):
+                    for p in range(planes):
+                        plane = z + numbers.planes[p]
+                        if 0 <= plane < starts.shape[2]:
+                            for w in range(windows):
+                                up = y + numbers.origin - numbers.reach + w * len(rows)
+                                move = numbers.shift - up * numbers.width
+                                for c in range(channels):
+                                    events = starts[b, c, plane]
+                                    window = window_zeros(g, rows, columns, vectors)
+                                    for e in range(events[row], events[min(row + numbers.near, row_end)]):
+                                        at = (position[e] + move) * block
+                                        window = gather_window(window, value[e], frame, at, pitch, columns)
+                                    at = (((k * planes + p) * windows + w) * channels + c) * length
+                                    add_window(window, totals, at)
+        sums[t].ravel()[:] = totals
+        finite[t] = all_finite
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _finite(line):
+    n = lanes(line)
+    bits = np.uint64(0)
+    for i in range(line.size // n):
+        bits |= nonfinite_bits(line, i * n)
+    for i in range(line.size // n * n, line.size):
+        bits |= np.uint64(not np.isfinite(line[i]))
+    return bits == 0
