@@ -353,6 +353,41 @@ def gather_window(typing_context, tile, scale, array, position, pitch, columns):
     return tile(tile, tile.element, array, types.intp, types.intp, columns), generate
 
 
+@intrinsic
+def transpose(typing_context, source, position, pitch, target, at, target_pitch):
+    """target[at + i * target_pitch + j] = source[position + j * pitch + i] for i and j below `lanes`.
+
+    Square blocks of half the size change places, then blocks of half of that, down to single elements.
+    """
+    tile = Tile(source.dtype, 1, 1)
+    n = tile.lanes
+
+    def generate(context, builder, signature, args):
+        source, position, pitch, target, at, target_pitch = args
+        source_type, target_type = signature.args[0], signature.args[3]
+        rows = []
+        for j in range(n):
+            row = builder.add(position, builder.mul(pitch, _INDEX(j)))
+            rows.append(_load_vector(context, builder, tile, source_type, source, row))
+        size = n
+        while size > 1:
+            size //= 2
+            upper = [lane if not lane & size else lane - size + n for lane in range(n)]
+            masks = (upper, [lane + size for lane in upper])
+            kept, moved = (ir.Constant(ir.VectorType(ir.IntType(32), n), mask) for mask in masks)
+            for j in (j for j in range(n) if not j & size):
+                a, b = rows[j], rows[j + size]
+                rows[j], rows[j + size] = builder.shuffle_vector(a, b, kept), builder.shuffle_vector(a, b, moved)
+        for i, row in enumerate(rows):
+            to = builder.add(at, builder.mul(target_pitch, _INDEX(i)))
+            pointer = _address(context, builder, target_type, target, to, kind=tile.vector)
+            builder.store(row, pointer, align=tile.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, target, index, index), generate
+
+
 def _bits(context, builder, tile: Tile, array_type, array, index, of):
     """A number of `lanes` bits: bit i is set where of(the vector at array[index]) is not zero, or not a number."""
     x = of(_load_vector(context, builder, tile, array_type, array, index))

@@ -40,6 +40,7 @@ from .simd import (
     nonfinite_bits,
     nonzero_bits,
     scatter_window,
+    transpose,
     window_zeros,
 )
 
@@ -63,17 +64,18 @@ def sum_taps(
     a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Reading, out: np.ndarray, first: Sizes, step: Sizes
 ) -> None:
     """Write to out[:, :, first::step] start [O] plus the sums that weights [O, C, taps] make of a [B, C, D, H, W]."""
-    remaining = start
+    fresh = True  # nothing is written yet
     for frames, part, taps in _phases(a, reading, len(weights)):
         events = _events(part, frames)
-        w, start = _arranged(weights[..., taps], frames), remaining
+        w = _arranged(weights[..., taps], frames)
+        initial = np.pad(start, (0, frames.blocks * frames.block - len(start)))
 
-        def body(begin: int, end: int, frames=frames, events=events, w=w, start=start) -> None:
-            _scatter(*events, w, start, frames.numbers, *frames.window, out, first, step, begin, end)
+        def body(begin: int, end: int, frames=frames, events=events, w=w, initial=initial, fresh=fresh) -> None:
+            _scatter(*events, w, initial, fresh, frames.numbers, *frames.window, out, first, step, begin, end)
 
         for_ranges(body, len(a) * len(frames.numbers.places))
-        remaining = None
-    if remaining is not None:  # all taps read zeros around `a`
+        fresh = False
+    if fresh:  # the taps read nothing but zeros around `a`
         out[(..., *(slice(f, None, s) for f, s in zip(first, step, strict=True)))] = start.reshape(-1, 1, 1, 1)
 
 
@@ -105,7 +107,8 @@ class _Numbers(NamedTuple):
     planes: np.ndarray  # [planes of the kernel]: distance of what each reads from the plane of the outputs
     origin: int  # first row of the input that the first row of the outputs reads
     reach: int  # rows of the input that an output reads, less one
-    shift: int  # from the column of an event to the column of its tap 0 in the frame
+    origin_column: int  # the same for columns
+    columns: int  # of the outputs
     left: int  # columns of the frame before the outputs
     width: int  # columns of the frame
     rows: int  # rows of the largest frame
@@ -165,7 +168,8 @@ def _frames(size: Sizes, count: Sizes, origin: list[int], distance: np.ndarray, 
         planes=planes + origin[0],
         origin=origin[1],
         reach=reach_rows,
-        shift=left - origin[2],
+        origin_column=origin[2],
+        columns=count[2],
         left=left,
         width=width,
         rows=max(n for _, _, n in places) + 2 * reach_rows,
@@ -248,27 +252,31 @@ def _list(a, starts, width, position, value, plane, stop):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _scatter(
-    starts, position, value, weights, start, numbers, rows, columns, vectors, out, first, step, task, stop
+    starts, position, value, weights, start, fresh, numbers, rows, columns, vectors, out, first, step, task, stop
 ):  # fmt: skip
-    """Sum over the taps for frames of the outputs: start plus that sum, or where start is None, add it."""
+    """Write the sums over the taps for frames of the outputs: start plus them if `fresh`, else what is there plus them."""
     blocks, planes, windows, channels, length = weights.shape
-    flat, block = weights.ravel(), len(vectors) * lanes(out)
+    flat, block, one = weights.ravel(), len(vectors) * lanes(out), (0,)
     pitch = numbers.width * block
     frame = aligned_zeros(numbers.rows * pitch, out)
     for t in range(task, stop):
         b, place = divmod(t, len(numbers.places))
         z, y, n = numbers.places[place]
-        row_begin = max(0, y + numbers.origin)
-        row_end = min(starts.shape[3] - 1, y + n + numbers.origin + numbers.reach)
+        row_begin, row_end = _rows_read(starts, numbers, y, n)
         for k in range(blocks):
-            clear(frame, 0, (n + 2 * numbers.reach) * pitch)
+            if fresh:
+                clear(frame, 0, (n + 2 * numbers.reach) * pitch)
+                initial = load_window(start, k * block, one, one, vectors)
+                for p in range((n + 2 * numbers.reach) * numbers.width):
+                    add_window(initial, frame, p * block)
+            else:
+                _to_frame(out, frame, numbers, block, b, k, z, y, n, first, step)
             for row in range(row_begin, row_end, numbers.near):
                 for p in range(planes):
                     plane = z + numbers.planes[p]
                     if 0 <= plane < starts.shape[2]:
                         for w in range(windows):
-                            up = y + numbers.origin - numbers.reach + w * len(rows)
-                            move = numbers.shift - up * numbers.width
+                            move = _move(numbers, y, w * len(rows))
                             for c in range(channels):
                                 events = starts[b, c, plane]
                                 at = (((k * planes + p) * windows + w) * channels + c) * length
@@ -276,17 +284,7 @@ def _scatter(
                                 for e in range(events[row], events[min(row + numbers.near, row_end)]):
                                     to = (position[e] + move) * block
                                     scatter_window(window, value[e], frame, to, pitch, columns)
-            for r in range(n):
-                at = ((r + numbers.reach) * numbers.width + numbers.left) * block
-                for o in range(k * block, min((k + 1) * block, out.shape[1])):
-                    line = out[b, o, first[0] + z * step[0], first[1] + (y + r) * step[1], first[2] :: step[2]]
-                    if start is None:
-                        for i in range(line.size):
-                            line[i] += frame[at + i * block]
-                    else:
-                        for i in range(line.size):
-                            line[i] = start[o] + frame[at + i * block]
-                    at += 1
+            _from_frame(frame, out, numbers, block, b, k, z, y, n, first, step)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -299,30 +297,22 @@ def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, f
     totals = aligned_zeros(blocks * planes * windows * channels * length, g)
     n_frames = len(g) * len(numbers.places)
     for t in range(part, stop):
-        all_finite = True
+        finite[t] = True
         clear(totals, 0, totals.size)
         for unit in range(n_frames * t // parts, n_frames * (t + 1) // parts):
             b, place = divmod(unit, len(numbers.places))
             z, y, n = numbers.places[place]
-            row_begin = max(0, y + numbers.origin)
-            row_end = min(starts.shape[3] - 1, y + n + numbers.origin + numbers.reach)
+            row_begin, row_end = _rows_read(starts, numbers, y, n)
             for k in range(blocks):
-                clear(frame, (n + numbers.reach) * pitch, numbers.reach * pitch)
-                for r in range(n):
-                    at = ((r + numbers.reach) * numbers.width + numbers.left) * block
-                    for o in range(k * block, min((k + 1) * block, g.shape[1])):
-                        line = g[b, o, z, y + r]
-                        all_finite &= _finite(line)
-                        for i in range(line.size):
-                            frame[at + i * block] = line[i]
-                        at += 1
+                _to_frame(g, frame, numbers, block, b, k, z, y, n, (0, 0, 0), (1, 1, 1))
+                clear(frame, (n + numbers.reach) * pitch, numbers.reach * pitch)  # a frame before may have been larger
+                finite[t] &= _finite(frame, numbers.reach * pitch, (n + numbers.reach) * pitch)
                 for row in range(row_begin, row_end, numbers.near):
                     for p in range(planes):
                         plane = z + numbers.planes[p]
                         if 0 <= plane < starts.shape[2]:
                             for w in range(windows):
-                                up = y + numbers.origin - numbers.reach + w * len(rows)
-                                move = numbers.shift - up * numbers.width
+                                move = _move(numbers, y, w * len(rows))
                                 for c in range(channels):
                                     events = starts[b, c, plane]
                                     window = window_zeros(g, rows, columns, vectors)
@@ -332,15 +322,65 @@ def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, f
                                     at = (((k * planes + p) * windows + w) * channels + c) * length
                                     add_window(window, totals, at)
         sums[t].ravel()[:] = totals
-        finite[t] = all_finite
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _finite(line):
-    n = lanes(line)
+def _rows_read(starts, numbers, y, n):
+    """First and last rows of the input that the rows y to y + n of the outputs read."""
+    begin = y + numbers.origin
+    return max(0, begin), min(starts.shape[3] - 1, begin + n + numbers.reach)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _move(numbers, y, row):
+    """What leads from the position of an event to its tap in this row of the kernel, in a frame from row y on."""
+    return (numbers.reach - numbers.origin - y - row) * numbers.width + numbers.left - numbers.origin_column
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _finite(a, begin, end):
+    """Whether all of a[begin:end] are finite; the vectors of the array fill this range."""
     bits = np.uint64(0)
-    for i in range(line.size // n):
-        bits |= nonfinite_bits(line, i * n)
-    for i in range(line.size // n * n, line.size):
-        bits |= np.uint64(not np.isfinite(line[i]))
+    for i in range(begin, end, lanes(a)):
+        bits |= nonfinite_bits(a, i)
     return bits == 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _to_frame(a, frame, numbers, block, b, k, z, y, n, first, step):
+    """Copy block k of the channels of a[b, :, first::step] to the frame that begins at row y of plane z."""
+    source, pitch, n_lanes = a.ravel(), a.shape[2] * a.shape[3] * a.shape[4], lanes(a)
+    channels = min(block, a.shape[1] - k * block)
+    squares = channels // n_lanes * n_lanes if step[2] == 1 else 0, numbers.columns // n_lanes * n_lanes
+    for r in range(n):
+        row, to = _line(a, numbers, block, b, k, z, y, r, first, step)
+        for c in range(0, squares[0], n_lanes):
+            for x in range(0, squares[1], n_lanes):
+                transpose(source, row + c * pitch + x, pitch, frame, to + x * block + c, block)
+        for c in range(channels):
+            for x in range(squares[1] if c < squares[0] else 0, numbers.columns):
+                frame[to + x * block + c] = source[row + c * pitch + x * step[2]]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _from_frame(frame, a, numbers, block, b, k, z, y, n, first, step):
+    """Copy the frame to where `_to_frame` takes it from."""
+    target, pitch, n_lanes = a.ravel(), a.shape[2] * a.shape[3] * a.shape[4], lanes(a)
+    channels = min(block, a.shape[1] - k * block)
+    squares = channels // n_lanes * n_lanes if step[2] == 1 else 0, numbers.columns // n_lanes * n_lanes
+    for r in range(n):
+        row, at = _line(a, numbers, block, b, k, z, y, r, first, step)
+        for c in range(0, squares[0], n_lanes):
+            for x in range(0, squares[1], n_lanes):
+                transpose(frame, at + x * block + c, block, target, row + c * pitch + x, pitch)
+        for c in range(channels):
+            for x in range(squares[1] if c < squares[0] else 0, numbers.columns):
+                target[row + c * pitch + x * step[2]] = frame[at + x * block + c]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _line(a, numbers, block, b, k, z, y, r, first, step):
+    """Index of row y + r of plane z in block k of the channels of a[b, :, first::step], and of row r in the frame."""
+    channel = ((b * a.shape[1] + k * block) * a.shape[2] + first[0] + z * step[0]) * a.shape[3]
+    row = (channel + first[1] + (y + r) * step[1]) * a.shape[4] + first[2]
+    return row, ((numbers.reach + r) * numbers.width + numbers.left) * block
