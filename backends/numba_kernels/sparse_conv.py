@@ -254,7 +254,7 @@ def _list(a, starts, width, position, value, plane, stop):
 def _scatter(
     starts, position, value, weights, start, fresh, numbers, rows, columns, vectors, out, first, step, task, stop
 ):  # fmt: skip
-    """Write the sums over the taps for frames of the outputs: start plus them if `fresh`, else what is there plus them."""
+    """Write frames of the outputs: the sums over the taps plus start if `fresh`, else plus what is there."""
     blocks, planes, windows, channels, length = weights.shape
     flat, block, one = weights.ravel(), len(vectors) * lanes(out), (0,)
     pitch = numbers.width * block
