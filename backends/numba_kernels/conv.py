@@ -24,6 +24,7 @@ from .simd import (
     DOT_VECTORS,
     ROWS,
     TILE_SUMS,
+    VECTOR_BYTES,
     VECTORS,
     add_lanes,
     aligned_zeros,
@@ -126,8 +127,9 @@ def _sum_taps(
 ) -> None:
     """Write to out[:, :, first::step] start [groups, O/groups] plus the sums that weights [groups, O/groups, C/groups,
     taps] make of a [B, C, *S]."""
-    if len(weights) == 1 and _few_events(a, EVENTS_OF_SUM, reading, weights.shape[1]) and np.isfinite(weights).all():
-        sum_taps(as_volumes(a), weights[0], start[0], reading, out, first, step)
+    few_events = len(weights) == 1 and set(step) == {1} and _few_events(a, EVENTS_OF_SUM, reading, weights.shape[1])
+    if few_events and np.isfinite(weights).all():  # an infinite weight makes something of a zero
+        sum_taps(as_volumes(a), weights[0], start[0], reading, out)
         return
     strips = _strips(reading, a.shape[1] // len(weights))
     w, start = _tiled(weights.reshape(*weights.shape[:2], -1)), _tiled(start[..., None])
@@ -140,10 +142,10 @@ def _sum_taps(
 
 
 def _few_events(a: np.ndarray, largest: float, reading: Reading, n_out: int) -> bool:
-    """Whether the convolution by events is faster: `a` [B, C, *S] has at most this fraction of elements that are not
-    zero, judged by a sample, the sum is a large one, and its taps fit the windows of events."""
-    products = a.size * len(reading.distance) * n_out // math.prod(reading.step)
-    if products < SMALLEST or not fits(reading):
+    """Whether to go by events: at most this fraction of `a` [B, C, *S] is not zero, judged by a sample, and the sum is
+    large, its outputs fill a vector and its taps a window."""
+    large = a.size * len(reading.distance) * n_out >= SMALLEST
+    if not (large and n_out >= VECTOR_BYTES // a.itemsize and fits(reading)):
         return False
     sample = a.flat[:: a.size // SAMPLE | 1]  # an odd step, so that it does not walk along one column
     return np.count_nonzero(sample) <= largest * sample.size

@@ -11,13 +11,12 @@ The weights or the sums are a window in registers (see `.simd`) while the events
 the rows of outputs that these meet stay in the first-level cache. There the outputs lie channel-last, in a frame wide
 enough that no event needs to know whether its taps leave the volume.
 
-A stride splits the input into phases, as in `..shifted_rows`: each is a convolution with stride 1 of its own.
+Only stride 1: the phases of a larger stride would each need their list of events, which costs more than it saves.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -51,32 +50,24 @@ WIDEST = REGISTERS - 4  # vectors of a window, so that its operands have registe
 
 
 def fits(reading: Reading) -> bool:
-    """Whether windows hold the taps of every phase: no dilation within a plane, and not too many in a row."""
-    for distance in _by_phase(reading):
-        planes, rows, columns = (len(np.unique(d)) for d in distance.T)
-        compact = rows == distance[:, 1].max() + 1 and columns == distance[:, 2].max() + 1
-        if not compact or planes * rows * columns != len(distance) or columns > WIDEST:
-            return False
-    return True
+    """Whether windows hold the taps: no stride, no dilation within a plane, and not too many taps in a row."""
+    planes, rows, columns = (len(np.unique(d)) for d in reading.distance.T)
+    compact = (rows, columns) == tuple(r + 1 for r in reading.reach[1:])
+    whole = planes * rows * columns == len(reading.distance)
+    return set(reading.step) == {1} and compact and whole and columns <= WIDEST
 
 
-def sum_taps(
-    a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Reading, out: np.ndarray, first: Sizes, step: Sizes
-) -> None:
-    """Write to out[:, :, first::step] start [O] plus the sums that weights [O, C, taps] make of a [B, C, D, H, W]."""
-    fresh = True  # nothing is written yet
-    for frames, part, taps in _phases(a, reading, len(weights)):
-        events = _events(part, frames)
-        w = _arranged(weights[..., taps], frames)
-        initial = np.pad(start, (0, frames.blocks * frames.block - len(start)))
+def sum_taps(a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Reading, out: np.ndarray) -> None:
+    """Write to out [B, O, *count] start [O] plus the sums that weights [O, C, taps] make of a [B, C, D, H, W]."""
+    frames = _frames(reading, a.dtype, len(weights))
+    events = _events(np.ascontiguousarray(a), frames)
+    w = _arranged(weights[..., _nearest_first(reading)], frames)
+    initial = np.pad(start, (0, frames.blocks * frames.block - len(start)))
 
-        def body(begin: int, end: int, frames=frames, events=events, w=w, initial=initial, fresh=fresh) -> None:
-            _scatter(*events, w, initial, fresh, frames.numbers, *frames.window, out, first, step, begin, end)
+    def body(begin: int, end: int) -> None:
+        _scatter(*events, w, initial, frames.numbers, *frames.window, out, begin, end)
 
-        for_ranges(body, len(a) * len(frames.numbers.places))
-        fresh = False
-    if fresh:  # the taps read nothing but zeros around `a`
-        out[(..., *(slice(f, None, s) for f, s in zip(first, step, strict=True)))] = start.reshape(-1, 1, 1, 1)
+    for_ranges(body, len(a) * len(frames.numbers.places))
 
 
 def sum_positions(g: np.ndarray, x: np.ndarray, reading: Reading) -> np.ndarray | None:
@@ -84,24 +75,24 @@ def sum_positions(g: np.ndarray, x: np.ndarray, reading: Reading) -> np.ndarray 
 
     None where g holds infinities or what is not a number: their products with the zeros of x count, too.
     """
-    grad = np.zeros((g.shape[1], x.shape[1], len(reading.distance)), g.dtype)
-    for frames, part, taps in _phases(x, reading, g.shape[1]):
-        events = _events(part, frames)
-        parts = min(PARTS, len(x) * len(frames.numbers.places))
-        sums, finite = np.zeros((parts, *frames.arrangement(x.shape[1])), g.dtype), np.zeros(parts, np.bool_)
+    frames = _frames(reading, x.dtype, g.shape[1])
+    events = _events(x, frames)
+    parts = min(PARTS, len(x) * len(frames.numbers.places))
+    sums, finite = np.zeros((parts, *frames.arrangement(x.shape[1])), g.dtype), np.zeros(parts, np.bool_)
 
-        def body(begin: int, end: int, frames=frames, events=events, sums=sums, finite=finite) -> None:
-            _gather(*events, g, frames.numbers, *frames.window, sums, finite, begin, end)
+    def body(begin: int, end: int) -> None:
+        _gather(*events, g, frames.numbers, *frames.window, sums, finite, begin, end)
 
-        for_ranges(body, parts)
-        if not finite.all():
-            return None
-        grad[..., taps] = _rearranged(sums.sum(axis=0), frames, g.shape[1])
+    for_ranges(body, parts)
+    if not finite.all():
+        return None
+    grad = np.empty((g.shape[1], x.shape[1], len(reading.distance)), g.dtype)
+    grad[..., _nearest_first(reading)] = _rearranged(sums.sum(axis=0), frames, g.shape[1])
     return grad
 
 
 class _Numbers(NamedTuple):
-    """What the loops need to know of the frames of a phase. A frame is a part of one plane of the outputs."""
+    """What the loops need to know of the frames. A frame is a part of one plane of the outputs."""
 
     places: np.ndarray  # [frames, 3]: plane of the outputs, first row, rows
     planes: np.ndarray  # [planes of the kernel]: distance of what each reads from the plane of the outputs
@@ -116,7 +107,7 @@ class _Numbers(NamedTuple):
 
 
 class _Frames(NamedTuple):
-    """The frames of a phase, and the shape of its windows."""
+    """The frames of a reading, and the shape of its windows."""
 
     numbers: _Numbers
     taps: tuple[int, int, int]  # planes, rows and columns of the kernel
@@ -131,26 +122,15 @@ class _Frames(NamedTuple):
         return self.blocks, planes, rows // window_rows, channels, window_rows * columns * self.block
 
 
-def _by_phase(reading: Reading) -> list[np.ndarray]:
-    return [reading.distance[reading.phase == phase] for phase in range(len(reading.origin))]
+def _nearest_first(reading: Reading) -> np.ndarray:
+    """The taps in the order in which windows hold them."""
+    return np.lexsort(reading.distance.T[::-1])
 
 
-def _phases(a: np.ndarray, reading: Reading, n_out: int) -> Iterator[tuple[_Frames, np.ndarray, np.ndarray]]:
-    """Frames, what they read of `a` [B, C, planes, rows, columns] and their taps as windows hold them, by phase."""
-    step = np.array(reading.step)
-    for phase, distance in enumerate(_by_phase(reading)):
-        origin, start = np.divmod(reading.origin[phase], step)
-        part = a[(..., *(slice(f, None, s) for f, s in zip(start.tolist(), reading.step, strict=True)))]
-        if part.size:
-            frames = _frames(part.shape[2:], reading.count, origin.tolist(), distance, a.dtype, n_out)
-            nearest_first = np.lexsort(distance.T[::-1])
-            yield frames, np.ascontiguousarray(part), np.flatnonzero(reading.phase == phase)[nearest_first]
-
-
-def _frames(size: Sizes, count: Sizes, origin: list[int], distance: np.ndarray, dtype: np.dtype, n_out: int) -> _Frames:
-    """For outputs i of that count, each a sum over taps k of what lies at origin + i + distance[k] in that size."""
-    planes, _, _ = (np.unique(d) for d in distance.T)
-    reach_rows, reach_columns = distance[:, 1:].max(axis=0).tolist()
+def _frames(reading: Reading, dtype: np.dtype, n_out: int) -> _Frames:
+    size, count, origin = reading.size, reading.count, reading.origin[0].tolist()
+    planes = np.unique(reading.distance[:, 0])
+    _, reach_rows, reach_columns = reading.reach
     rows, columns = reach_rows + 1, reach_columns + 1
     n_lanes = LANES[from_dtype(dtype)]
     vectors = -(-n_out // n_lanes)
@@ -251,10 +231,8 @@ def _list(a, starts, width, position, value, plane, stop):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _scatter(
-    starts, position, value, weights, start, fresh, numbers, rows, columns, vectors, out, first, step, task, stop
-):  # fmt: skip
-    """Write frames of the outputs: the sums over the taps plus start if `fresh`, else plus what is there."""
+def _scatter(starts, position, value, weights, start, numbers, rows, columns, vectors, out, task, stop):
+    """Write frames of the outputs: start plus the sums over the taps."""
     blocks, planes, windows, channels, length = weights.shape
     flat, block, one = weights.ravel(), len(vectors) * lanes(out), (0,)
     pitch = numbers.width * block
@@ -264,13 +242,10 @@ def _scatter(
         z, y, n = numbers.places[place]
         row_begin, row_end = _rows_read(starts, numbers, y, n)
         for k in range(blocks):
-            if fresh:
-                clear(frame, 0, (n + 2 * numbers.reach) * pitch)
-                initial = load_window(start, k * block, one, one, vectors)
-                for p in range((n + 2 * numbers.reach) * numbers.width):
-                    add_window(initial, frame, p * block)
-            else:
-                _to_frame(out, frame, numbers, block, b, k, z, y, n, first, step)
+            clear(frame, 0, (n + 2 * numbers.reach) * pitch)
+            initial = load_window(start, k * block, one, one, vectors)
+            for p in range((n + 2 * numbers.reach) * numbers.width):
+                add_window(initial, frame, p * block)
             for row in range(row_begin, row_end, numbers.near):
                 for p in range(planes):
                     plane = z + numbers.planes[p]
@@ -284,7 +259,7 @@ def _scatter(
                                 for e in range(events[row], events[min(row + numbers.near, row_end)]):
                                     to = (position[e] + move) * block
                                     scatter_window(window, value[e], frame, to, pitch, columns)
-            _from_frame(frame, out, numbers, block, b, k, z, y, n, first, step)
+            _from_frame(frame, out, numbers, block, b, k, z, y, n)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -304,7 +279,7 @@ def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, f
             z, y, n = numbers.places[place]
             row_begin, row_end = _rows_read(starts, numbers, y, n)
             for k in range(blocks):
-                _to_frame(g, frame, numbers, block, b, k, z, y, n, (0, 0, 0), (1, 1, 1))
+                _to_frame(g, frame, numbers, block, b, k, z, y, n)
                 clear(frame, (n + numbers.reach) * pitch, numbers.reach * pitch)  # a frame before may have been larger
                 finite[t] &= _finite(frame, numbers.reach * pitch, (n + numbers.reach) * pitch)
                 for row in range(row_begin, row_end, numbers.near):
@@ -347,40 +322,39 @@ def _finite(a, begin, end):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _to_frame(a, frame, numbers, block, b, k, z, y, n, first, step):
-    """Copy block k of the channels of a[b, :, first::step] to the frame that begins at row y of plane z."""
+def _to_frame(a, frame, numbers, block, b, k, z, y, n):
+    """Copy block k of the channels of a[b] to the frame that begins at row y of plane z."""
     source, pitch, n_lanes = a.ravel(), a.shape[2] * a.shape[3] * a.shape[4], lanes(a)
     channels = min(block, a.shape[1] - k * block)
-    squares = channels // n_lanes * n_lanes if step[2] == 1 else 0, numbers.columns // n_lanes * n_lanes
+    squares = channels // n_lanes * n_lanes, numbers.columns // n_lanes * n_lanes
     for r in range(n):
-        row, to = _line(a, numbers, block, b, k, z, y, r, first, step)
+        row, to = _line(a, numbers, block, b, k, z, y, r)
         for c in range(0, squares[0], n_lanes):
             for x in range(0, squares[1], n_lanes):
                 transpose(source, row + c * pitch + x, pitch, frame, to + x * block + c, block)
         for c in range(channels):
             for x in range(squares[1] if c < squares[0] else 0, numbers.columns):
-                frame[to + x * block + c] = source[row + c * pitch + x * step[2]]
+                frame[to + x * block + c] = source[row + c * pitch + x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _from_frame(frame, a, numbers, block, b, k, z, y, n, first, step):
+def _from_frame(frame, a, numbers, block, b, k, z, y, n):
     """Copy the frame to where `_to_frame` takes it from."""
     target, pitch, n_lanes = a.ravel(), a.shape[2] * a.shape[3] * a.shape[4], lanes(a)
     channels = min(block, a.shape[1] - k * block)
-    squares = channels // n_lanes * n_lanes if step[2] == 1 else 0, numbers.columns // n_lanes * n_lanes
+    squares = channels // n_lanes * n_lanes, numbers.columns // n_lanes * n_lanes
     for r in range(n):
-        row, at = _line(a, numbers, block, b, k, z, y, r, first, step)
+        row, at = _line(a, numbers, block, b, k, z, y, r)
         for c in range(0, squares[0], n_lanes):
             for x in range(0, squares[1], n_lanes):
                 transpose(frame, at + x * block + c, block, target, row + c * pitch + x, pitch)
         for c in range(channels):
             for x in range(squares[1] if c < squares[0] else 0, numbers.columns):
-                target[row + c * pitch + x * step[2]] = frame[at + x * block + c]
+                target[row + c * pitch + x] = frame[at + x * block + c]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _line(a, numbers, block, b, k, z, y, r, first, step):
-    """Index of row y + r of plane z in block k of the channels of a[b, :, first::step], and of row r in the frame."""
-    channel = ((b * a.shape[1] + k * block) * a.shape[2] + first[0] + z * step[0]) * a.shape[3]
-    row = (channel + first[1] + (y + r) * step[1]) * a.shape[4] + first[2]
+def _line(a, numbers, block, b, k, z, y, r):
+    """Index of row y + r of plane z in block k of the channels of a[b], and of row r in the frame."""
+    row = (((b * a.shape[1] + k * block) * a.shape[2] + z) * a.shape[3] + y + r) * a.shape[4]
     return row, ((numbers.reach + r) * numbers.width + numbers.left) * block
