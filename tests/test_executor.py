@@ -494,6 +494,42 @@ def test_wrong_inputs_are_refused(case):
         execute(two_layers(), inputs)
 
 
+def test_inputs_of_other_types_are_converted():
+    program, image = two_layers(), np.arange(30).reshape(1, 5, 6) % 2
+    wanted = execute(program, {"image": image.astype(np.float32)}).outputs["head"]
+    for array in (image, image.astype(bool), image.astype(np.float64), np.asfortranarray(image.astype(np.float32))):
+        np.testing.assert_array_equal(execute(program, {"image": array}).outputs["head"], wanted)
+
+
+def test_a_program_of_nothing_returns_its_inputs():
+    x = np.ones((1, 4), np.float32)
+    found = execute(Program({"x": 1}, (), ("x",), 1), {"x": x}).outputs["x"]
+    np.testing.assert_array_equal(found, x)
+    assert not np.shares_memory(found, x)
+
+
+def test_plans_are_made_once_for_each_shape_backend_and_number_of_threads():
+    executor = Executor(two_layers())
+    plan = executor.plan((5, 6))
+    assert executor.plan((5, 6)) is plan
+    assert executor.plan((6, 6)) is not plan
+    with kernels.use_threads(1 + kernels.threads()):
+        assert executor.plan((5, 6)) is not plan
+    for n in range(1, 99):
+        executor.plan((n, 6))
+    assert len(executor._plans) < 99
+
+
+def test_what_is_no_number_is_quantized_to_the_lowest():
+    huge = np.full((1, 2), 3e38, np.float32)
+    operations = (Enlarge("inf", "x", "x", 3.0), Integrate("nan", "inf", 1), Quantize("q", "nan", 2.0, -1.0, 1.0))
+    program = Program({"x": 1}, operations, ("nan", "q"), 1, example=(2,))
+    with np.errstate(all="ignore"):
+        found = execute(program, {"x": huge}).outputs
+    assert np.isnan(found["nan"]).any()
+    np.testing.assert_array_equal(found["q"][np.isnan(found["nan"])], -2.0)
+
+
 def test_inputs_that_do_not_lie_on_one_grid_are_refused():
     program = Program({"a": 1, "b": 1}, (Quantize("q", "a", 1.0),), ("q",), 1)
     with pytest.raises(ProgramError, match=r"input 'b'.*of the others"):

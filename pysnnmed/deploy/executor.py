@@ -83,10 +83,11 @@ class Executor:
 
     def _run(self, inputs: Mapping[str, np.ndarray], progress: Progress | None) -> Execution:
         began = time.perf_counter()
-        arrays, batched = _checked_inputs(self.program, inputs)
-        batch, _, *shape = next(iter(arrays.values())).shape
+        given, batched = _checked_shapes(self.program, inputs)
+        batch, _, *shape = next(iter(given.values())).shape
         plan = self.plan(tuple(shape), batch)
         memory.require_room(plan, self.memory_limit)
+        arrays = {name: _float32(name, array) for name, array in given.items()}
         returned = {name: _returned_array(plan.values[name], batch) for name in plan.returned}
         samples: list[dict[str, _Step]] = []
         with self._lock:
@@ -171,8 +172,8 @@ def _summary(program: Program, plan: Plan, samples: list[dict[str, _Step]]) -> t
 # ------------------------------------------------------------------------------------------------ arrays in and out
 
 
-def _checked_inputs(program: Program, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], bool]:
-    """(inputs as float32 [B, C, *S], whether the caller gave a batch)."""
+def _checked_shapes(program: Program, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], bool]:
+    """(inputs as [B, C, *S], whether the caller gave a batch); nothing is copied."""
     if set(inputs) != set(program.inputs):
         raise ProgramError(
             f"the program has the inputs {', '.join(sorted(program.inputs))}, not {', '.join(sorted(inputs)) or 'none'}"
@@ -190,12 +191,16 @@ def _checked_inputs(program: Program, inputs: Mapping[str, np.ndarray]) -> tuple
                 f"input {name!r}: must have {channels} channels over {program.ndim} spatial axes, [C, *S] or "
                 f"[B, C, *S], and the batch and spatial shape of the others, not {given[name].shape}"
             )
-        with np.errstate(over="ignore"):  # becomes infinite, and is refused below
-            array = np.ascontiguousarray(array, np.float32)
-        if not (math.isfinite(array.min()) and math.isfinite(array.max())):  # of NaN, both are NaN
-            raise ProgramError(f"input {name!r}: must be finite; it holds NaN or infinity")
-        arrays[name] = array
     return arrays, batched
+
+
+def _float32(name: str, array: np.ndarray) -> np.ndarray:
+    """The array itself if it is contiguous float32, else a copy that is. Raises ProgramError if it is not finite."""
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused
+        array = np.ascontiguousarray(array, np.float32)
+    if not (math.isfinite(array.min()) and math.isfinite(array.max())):  # of NaN, both are NaN
+        raise ProgramError(f"input {name!r}: must be finite in float32; it holds NaN or infinity")
+    return array
 
 
 def _returned_array(value: Value, batch: int) -> np.ndarray:
