@@ -140,7 +140,7 @@ def test_a_layer_follows_its_equations(drawn):
     spikes, events, connections = looped_layer(layer, values, sources)
     np.testing.assert_array_equal(unpack(words, len(layer.bias)), spikes)
     np.testing.assert_array_equal(words, pack(spikes))  # the bits beyond the channels are zero
-    assert executed == (events, connections, spikes.sum())
+    assert (executed.events, executed.synops, executed.spikes) == (events, connections, spikes.sum())
 
 
 @given(data=st.data())
@@ -155,7 +155,7 @@ def test_a_read_out_follows_its_equation(data):
     want = operation.synapses.factor.reshape(column) * total.astype(np.float32) + operation.bias.reshape(column)
     out, executed = kernels.run("read_out", operation, tuple(sources[name] for name in operation.sources))
     np.testing.assert_array_equal(out, want)
-    assert executed == (x.sum(), (x * reached).sum(), 0)
+    assert (executed.events, executed.synops, executed.spikes) == (x.sum(), (x * reached).sum(), 0)
 
 
 @given(data=st.data(), size=st.integers(1, 3))
@@ -428,6 +428,28 @@ def test_an_active_meter_gets_the_counts_and_warming_up_none():
         assert not meter.report().layers
         found = executor({"image": np.ones((1, 5, 6), np.float32)})
     assert meter.report() == found.report
+
+
+@given(program=programs.programs())
+def test_every_program_can_be_warmed_up(program):
+    assert Executor(program).warm_up() >= 0
+
+
+def test_warming_up_meets_silent_and_full_layers(monkeypatch):
+    seen, whole = [], kernels.run
+
+    def watched(kernel, *arguments):
+        if kernel in ("spiking_layer", "read_out"):
+            seen.append((kernel, whole(kernel, *arguments)[1].events, arguments[0].name))
+        return whole(kernel, *arguments)
+
+    monkeypatch.setattr(kernels, "run", watched)
+    program = two_layers()
+    Executor(program).warm_up()
+    positions = 2 ** (2 * 6)  # the least power of two on two axes that is at least WARMING_POSITIONS
+    spikes = 3 * 4 * positions
+    assert [events for _, events, name in seen if name == "second"] == [0, 2 * spikes]
+    assert [events for _, events, name in seen if name == "head"] == [0, spikes]
 
 
 def test_warming_up_tells_how_far_it_is():
