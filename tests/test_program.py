@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from pysnnmed.deploy.operations import (
@@ -58,6 +58,7 @@ def test_drawn_programs_are_valid_and_typed(program):
 def test_drawn_programs_hold_every_operation():
     seen = set()
 
+    @settings(max_examples=200, phases=[Phase.generate])
     @given(programs.programs())
     def look(program):
         seen.update(type(operation).__name__ for operation in program.operations)
