@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pysnnmed import kernels, synops
@@ -430,6 +430,7 @@ def test_an_active_meter_gets_the_counts_and_warming_up_none():
     assert meter.report() == found.report
 
 
+@settings(max_examples=10)
 @given(program=programs.programs())
 def test_every_program_can_be_warmed_up(program):
     assert Executor(program).warm_up() >= 0

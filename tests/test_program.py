@@ -58,7 +58,7 @@ def test_drawn_programs_are_valid_and_typed(program):
 def test_drawn_programs_hold_every_operation():
     seen = set()
 
-    @settings(max_examples=200, phases=[Phase.generate])
+    @settings(max_examples=80, phases=[Phase.generate])
     @given(programs.programs())
     def look(program):
         seen.update(type(operation).__name__ for operation in program.operations)
@@ -358,7 +358,7 @@ def doubled(layer, grown):
     return replace(layer, dynamics=replace(layer.dynamics, **dynamics), bias=bias, **parts)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(drawn=extreme_layers())
 def test_no_accepted_layer_can_leave_int32(drawn):
     assert largest_number(*drawn) <= INT32
