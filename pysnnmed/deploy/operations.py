@@ -348,7 +348,10 @@ class ReadOut(Operation):
 
 @dataclass(frozen=True)
 class Quantize(Operation):
-    """Real numbers to whole ones: out = rint(min(max(x, low), high) * scale), halves to even; scale a power of two."""
+    """Real numbers to whole ones: out = rint(min(max(x, low), high) * scale), halves to even; scale a power of two.
+
+    What is no number, after an overflow, becomes `low`.
+    """
 
     source: str
     scale: float
