@@ -23,6 +23,7 @@ from .program import Program
 from .values import Real, Sizes, Value
 
 ALIGNMENT = 64  # a cache line, and the widest vector register
+ROW = 48  # bytes that interpolation keeps for each voxel of one row: where its samples lie
 VOLUME = 3  # kernels that interpolate lay out fields of fewer axes as volumes
 
 
@@ -155,22 +156,20 @@ def _placed(wanted: list[Place]) -> list[Place]:
 
 
 def _temporaries(operation: Operation, values: Mapping[str, Value]) -> int:
-    """Bytes that interpolation allocates besides the value it returns."""
+    """Bytes that interpolation allocates besides the value it returns, see `running`."""
     out = values[operation.name]
+    voxels, row = math.prod(out.shape) * out.dtype.itemsize, ROW * max(out.shape)
     if isinstance(operation, Warp | Integrate):
         # The samples, and a field of fewer than three axes with zeros for the others, twice while it is put together.
-        voxels = math.prod(out.shape) * out.dtype.itemsize
         still = VOLUME - len(out.shape)
         field = VOLUME * voxels if still else 0
-        return max(still * voxels + field, field + out.nbytes)
+        samples = voxels if isinstance(operation, Warp) else out.nbytes
+        return max(still * voxels + field, field + samples + row)
     if isinstance(operation, Enlarge):
         # One axis after another: what an axis makes, beside what the one before it made.
-        source = values[operation.source]
-        made = [
-            Real(out.channels, (*out.shape[:axis], *source.shape[axis:])).nbytes
-            for axis in range(1, len(out.shape) + 1)
-        ]
-        return max(after + before for before, after in itertools.pairwise([0, *made]))
+        source, axes = values[operation.source], range(1, len(out.shape) + 1)
+        made = [Real(1, (*out.shape[:axis], *source.shape[axis:])).nbytes for axis in axes]
+        return max(after + before for before, after in itertools.pairwise([0, *made])) + row
     return 0
 
 

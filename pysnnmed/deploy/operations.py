@@ -305,7 +305,7 @@ class SpikingLayer(Operation):
             largest = max(start, reset_to) + neurons.steps * charge
         else:
             largest = start + neurons.steps * (charge + neurons.levels * amount)
-        largest *= neurons.leak if neurons.leaks else 1
+        largest *= max(1.0, neurons.leak) if neurons.leaks else 1
         self._require(
             largest <= INT32 and float(np.abs(neurons.thresholds.astype(np.int64)).max()) <= INT32,
             f"membranes can reach {largest:.3g}, more than int32 holds; use smaller factors",

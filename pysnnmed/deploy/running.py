@@ -78,14 +78,16 @@ def _integrate(operation: Integrate, values: Values, arrays: Arrays, scratch: np
 
 
 def _enlarge(operation: Enlarge, values: Values, arrays: Arrays, scratch: np.ndarray | None) -> None:
-    shape = values[operation.name].shape
-    larger = kernels.run("upsample_linear_forward", arrays[operation.source][None], shape, False)
-    np.multiply(larger[0], np.float32(operation.gain), out=arrays[operation.name])
+    """Channel by channel, because of the memory that the kernel takes for one axis after another."""
+    shape, gain = values[operation.name].shape, np.float32(operation.gain)
+    for channel, out in zip(arrays[operation.source], arrays[operation.name], strict=True):
+        np.multiply(kernels.run("upsample_linear_forward", channel[None, None], shape, False)[0, 0], gain, out=out)
 
 
 def _warp(operation: Warp, values: Values, arrays: Arrays, scratch: np.ndarray | None) -> None:
-    image, displacement = arrays[operation.image], arrays[operation.displacement]
-    arrays[operation.name][...] = kernels.run("warp_forward", image[None], displacement[None])[0]
+    displacement = arrays[operation.displacement][None]
+    for channel, out in zip(arrays[operation.image], arrays[operation.name], strict=True):
+        out[...] = kernels.run("warp_forward", channel[None, None], displacement)[0, 0]
 
 
 _RUN: dict[type[Operation], Any] = {
