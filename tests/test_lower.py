@@ -237,6 +237,14 @@ def test_the_shipped_network_keeps_its_spikes_and_its_field(rng):
             assert np.abs(found.outputs["upsampling"] - field).mean() <= apart
 
 
+def test_layers_of_one_name_are_told_apart():
+    """What a backend prepares for the layer of one program must not be found for that of another."""
+    network, _ = load_model("hippocampus")
+    programs = [lower(network, weights) for weights in ("int8", "int16")]
+    layers = [operation for program in programs for operation in program.operations if hasattr(operation, "bias")]
+    assert len(set(layers)) == len(layers) == 24
+
+
 def test_weights_have_the_type_that_was_asked_for():
     network, _ = load_model("hippocampus")
     for weights in ("int8", "int16"):

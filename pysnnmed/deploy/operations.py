@@ -27,9 +27,13 @@ MOST_SLOTS = 2**16
 MOST_SQUARINGS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operation:
-    """One step of a program. `name` is also the name of the value it returns."""
+    """One step of a program. `name` is also the name of the value it returns.
+
+    Operations that hold arrays are equal to themselves only, not to all of their name: kernels remember what they
+    prepared for one.
+    """
 
     name: str
     kinds: ClassVar[dict[str, type[Operation]]] = {}
