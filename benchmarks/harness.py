@@ -4,11 +4,11 @@
 
 Import this module before NumPy and the peers: it reads the command line and sets the environment from which numeric
 libraries take their number of threads when they are loaded. It also makes the checkout importable without an install.
+A benchmark with options of its own adds them to `options.PARSER` before.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -17,20 +17,13 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from options import PARSER
+
 ROOT = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 SHORTEST_SAMPLE = 0.01  # seconds: faster functions are called several times per sample
 
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time our kernels beside their peers in one run.")
-    parser.add_argument("--json", action="store_true", help="print one JSON line a case instead of a table")
-    parser.add_argument("--threads", type=int, default=1, help="threads for us and for the peers (default 1)")
-    parser.add_argument("--quick", action="store_true", help="few repeats, small cases only: a check that it runs")
-    return parser.parse_args()
-
-
-OPTIONS = _options()
+OPTIONS = PARSER.parse_args()
 os.environ.update({variable: str(OPTIONS.threads) for variable in THREAD_VARIABLES})
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # pools of two libraries that spin would slow each other down
 sys.path.insert(0, str(ROOT))
@@ -43,47 +36,59 @@ def compare(
     peers: Mapping[str, Callable[[], object]],
     repeats: int = 11,
     settle: bool = False,
+    budget: float | None = None,
 ) -> None:
     """Time every function and print one line for each pair of ours and a peer; ratio = peer's time / our time.
 
-    `ours` maps our backend ('numba', 'numpy') and `peers` the name of the peer to a function without arguments. The
+    `ours` maps our backend ('numba', 'numpy') and `peers` the name of the peer to a function without arguments; with no
+    backend of ours, each peer has a line without our time and ratio. The
     functions take turns, so that a busy machine slows all of them; the times are medians over the repeats. `settle`:
     each turn starts with a call that is not timed, because the first large arrays after another library has given back
-    its memory cost several times what the next ones do (the system puts together huge pages).
+    its memory cost several times what the next ones do (the system puts together huge pages). `budget`: about how many
+    seconds the samples of one function may take; slow functions then have fewer repeats, at least one.
     """
     from pysnnmed import kernels
 
     repeats = 3 if OPTIONS.quick else repeats
     with kernels.use_threads(OPTIONS.threads):
-        seconds = _median_times({**ours, **peers}, repeats, settle)
-    for backend in ours:
+        samples = _samples({**ours, **peers}, repeats, settle, budget)
+    backends: list[str | None] = [*ours] or [None]
+    for backend in backends:
+        ours_s = None if backend is None else median(samples[backend])
         for peer in peers:
+            peer_s = median(samples[peer])
             line = {
                 "name": name,
-                "case": f"{case} {backend}",
-                "ratio": round(seconds[peer] / seconds[backend], 3),
-                "ours_s": seconds[backend],
-                "peer_s": seconds[peer],
+                "case": case if backend is None else f"{case} {backend}",
+                "ratio": None if ours_s is None else round(peer_s / ours_s, 3),
+                "ours_s": ours_s,
+                "peer_s": peer_s,
                 "peer": peer,
                 "threads": OPTIONS.threads,
-                "repeats": repeats,
+                "repeats": len(samples[peer]),
             }
             print(json.dumps(line) if OPTIONS.json else _row(line), flush=True)
 
 
-def _median_times(functions: Mapping[str, Callable[[], object]], repeats: int, settle: bool) -> dict[str, float]:
-    """Median seconds per call of each function, measured in turns after one call that compiles and warms up."""
-    calls = {}
+def _samples(
+    functions: Mapping[str, Callable[[], object]], repeats: int, settle: bool, budget: float | None
+) -> dict[str, list[float]]:
+    """Seconds per call of each function, measured in turns after one call that compiles and warms up."""
+    calls, turns = {}, {}
     for name, function in functions.items():
-        function()
-        calls[name] = max(1, int(SHORTEST_SAMPLE / _time(function, 1)))
+        first = _time(function, 1)
+        slow = budget is not None and first > budget / 2
+        second = first if slow else _time(function, 1)
+        calls[name] = max(1, int(SHORTEST_SAMPLE / second))
+        turns[name] = repeats if budget is None else min(repeats, max(1, round(budget / second)))
     samples: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):
+    for turn in range(repeats):
         for name, function in functions.items():
-            if settle:
-                function()
-            samples[name].append(_time(function, calls[name]))
-    return {name: median(times) for name, times in samples.items()}
+            if turn < turns[name]:
+                if settle:
+                    function()
+                samples[name].append(_time(function, calls[name]))
+    return samples
 
 
 def _time(function: Callable[[], object], calls: int) -> float:
@@ -94,7 +99,6 @@ def _time(function: Callable[[], object], calls: int) -> float:
 
 
 def _row(line: Mapping) -> str:
-    return (
-        f"{line['name']}  {line['case']:<58} {line['ours_s'] * 1e3:9.2f} ms   "
-        f"{line['peer']:<28} {line['peer_s'] * 1e3:9.2f} ms   ratio {line['ratio']:6.2f}"
-    )
+    ours = "" if line["ours_s"] is None else f"{line['ours_s'] * 1e3:9.2f} ms"
+    ratio = "" if line["ratio"] is None else f"   ratio {line['ratio']:6.2f}"
+    return f"{line['name']}  {line['case']:<58} {ours:>12}   {line['peer']:<28} {line['peer_s'] * 1e3:9.2f} ms{ratio}"

@@ -1,12 +1,15 @@
 """LIF over time beside SpikingJelly and snnTorch on the CPU: forward, forward and backward, and peak memory.
 
-Needs snntorch 1.0.0 and spikingjelly 2.0.0. Ours is the public `neurons.run`, results in fresh arrays at every call as
-everywhere in the library; "bare kernel" leaves out tensors and checks. All have beta 0.5, threshold 1, a soft reset
-with its spike detached, and ATan. SpikingJelly steps through time by itself (`step_mode="m"`, eager), snnTorch in a
-loop. Its spikes are not compared: without reset delay it doubles the threshold of some steps (neurons.snntorch_leaky).
+Needs snntorch 1.0.0 and spikingjelly 2.0.0. Ours is the public `neurons.run`, whose results take the memory of those
+that were dropped before, as they do in a training loop (backends.buffers); "bare kernel" leaves out tensors and checks.
+All have beta 0.5, threshold 1, a soft reset with its spike detached, and ATan. SpikingJelly steps through time by
+itself (`step_mode="m"`, eager), snnTorch in a loop. Its spikes are not compared: without reset delay it doubles the
+threshold of some steps (neurons.snntorch_leaky).
 
 Peak memory is what the resident set of a fresh process grows by in forward and backward, input and loss gradient
-excluded. The parent starts that process with the name of the side to measure in the environment.
+excluded. Nobody keeps the spikes: our engine then frees them before it makes the gradient of the input. "spikes kept"
+is the same with a caller who holds them to the end. The parent starts that process with the name of the side to
+measure, and of what to run, in the environment.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class Ours:
             return run(self.neuron, Tensor(self.x))[0].data
 
     def kernel(self) -> np.ndarray:
-        v0 = np.zeros_like(self.x[0])
+        v0 = np.broadcast_to(np.zeros((), self.x.dtype), self.x.shape[1:])  # as the neuron's initial state
         return kernels.load(self.backend).lif_forward(self.x, v0, STEPS, BETA, 1.0, 1.0, 0.0, True, self.neuron.firing)[
             0
         ]
@@ -51,6 +54,13 @@ class Ours:
         x = Tensor(self.x, requires_grad=True)
         with kernels.use_backend(self.backend):
             run(self.neuron, x)[0].backward(self.grad)
+        return x.grad
+
+    def both_kept(self) -> np.ndarray | None:
+        x = Tensor(self.x, requires_grad=True)
+        with kernels.use_backend(self.backend):
+            s, _ = run(self.neuron, x)
+            s.backward(self.grad)
         return x.grad
 
 
@@ -73,6 +83,12 @@ class _Torch:
     def both(self):
         x = self.x.detach().requires_grad_(True)
         self.run(x).backward(self.grad)
+        return x.grad
+
+    def both_kept(self):
+        x = self.x.detach().requires_grad_(True)
+        s = self.run(x)
+        s.backward(self.grad)
         return x.grad
 
 
@@ -155,38 +171,40 @@ def time_all(neurons: int) -> None:
         )
 
 
-def growth(name: str, neurons: int) -> int:
+def growth(name: str, run_of: str, neurons: int) -> int:
     """Bytes that forward and backward add to the peak of this process, after a small call that loads everything."""
     make = (lambda x, g: Ours(x, g, "numba")) if name == "ours" else PEERS[name]
     with kernels.use_threads(OPTIONS.threads):
-        make(*arrays(100)).both()
+        getattr(make(*arrays(100)), run_of)()
         case = make(*arrays(neurons))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        case.both()
+        getattr(case, run_of)()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 def compare_memory(neurons: int) -> None:
     """Print our peak memory beside that of each peer, each measured in a process of its own."""
 
-    def peak(name: str) -> int:
+    def peak(name: str, run_of: str) -> int:
         command = [sys.executable, __file__, "--threads", str(OPTIONS.threads)]
-        environment = os.environ | {MEASURED_HERE: name}
+        environment = os.environ | {MEASURED_HERE: f"{name} {run_of}"}
         return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
-    ours = peak("ours")
-    for peer in PEERS:
-        theirs, case = peak(peer), f"peak memory of forward+backward N={neurons:.0e} T={STEPS} f32 numba"
-        line = {"name": "lif", "case": case, "ratio": round(theirs / ours, 3)}
-        line |= {"ours_bytes": ours, "peer_bytes": theirs, "peer": peer, "threads": OPTIONS.threads}
-        text = f"lif  {case}  {ours / 1e6:.0f} MB   {peer} {theirs / 1e6:.0f} MB   ratio {theirs / ours:.2f}"
-        print(json.dumps(line) if OPTIONS.json else text, flush=True)
+    for run_of, note in (("both", ""), ("both_kept", ", spikes kept")):
+        ours = peak("ours", run_of)
+        for peer in PEERS:
+            theirs = peak(peer, run_of)
+            case = f"peak memory of forward+backward{note} N={neurons:.0e} T={STEPS} f32 numba"
+            line = {"name": "lif", "case": case, "ratio": round(theirs / ours, 3)}
+            line |= {"ours_bytes": ours, "peer_bytes": theirs, "peer": peer, "threads": OPTIONS.threads}
+            text = f"lif  {case}  {ours / 1e6:.0f} MB   {peer} {theirs / 1e6:.0f} MB   ratio {theirs / ours:.2f}"
+            print(json.dumps(line) if OPTIONS.json else text, flush=True)
 
 
 def main() -> None:
     neurons = 100_000 if OPTIONS.quick else 10_000_000
     if MEASURED_HERE in os.environ:
-        print(growth(os.environ[MEASURED_HERE], neurons))
+        print(growth(*os.environ[MEASURED_HERE].split(), neurons))
         return
     if not OPTIONS.quick:  # and first: a child's record of its peak starts at the resident set of its parent
         compare_memory(neurons)

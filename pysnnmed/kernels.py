@@ -81,6 +81,14 @@ def use_threads(n: int | None) -> Iterator[None]:
         threads.limit.reset(token)
 
 
+def release_memory() -> int:
+    """Give back to the system the memory that kernels keep for their next large results -> bytes.
+
+    What they keep never exceeds the most that was in use at once, and arrays in use stay as they are.
+    """
+    return importlib.import_module("pysnnmed.backends.buffers").release()
+
+
 def threads() -> int:
     """How many threads kernels may use here."""
     return importlib.import_module("pysnnmed.backends.threads").limit.get()

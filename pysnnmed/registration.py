@@ -31,8 +31,8 @@ from .deploy.program import Program
 from .deploy.programs import load_program, mean_rate
 from .errors import ImageError, ParameterError, WeightsError
 from .metrics.deformation import folding_fraction
-from .models.operations import count_operations
-from .models.spikereg import FIELD, SpikeReg
+from .models.operations import count_analog_operations, count_operations
+from .models.spikereg import FIELD, SpikeReg, Teacher
 from .synops import Report, projected_energy
 from .tensor import Tensor, no_grad
 
@@ -122,21 +122,12 @@ def register(
             f"{labels.source}: labels {labels.shape} must lie on the voxels of the moving image {moving.shape}"
         )
     network, card = _ready(model, weights)
-    grid = ModelGrid.around(
-        fixed,
-        moving,
-        spacing=card.facts.get("spacing"),
-        multiple=card.config.shape_multiple,
-        align=align or card.facts.get("align", "world"),
-    )
+    grid = _model_grid(fixed, moving, card, align)
     with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads):
         used = kernels.active()
         if isinstance(network, Program):
             memory.require_room(memory.plan(network, grid.shape, _layers(network)), memory_limit)
-        pair = (
-            grid.fixed_on_grid(normalize_intensity(fixed.data)),
-            grid.moving_on_grid(normalize_intensity(moving.data)),
-        )
+        pair = _on_grid(grid, fixed, moving)
         if isinstance(network, Program):
             found = _by_program(network, *pair, memory_limit)
         else:
@@ -217,13 +208,51 @@ def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[n
 
 def energy_facts(report: Report, table: str = "fp32") -> dict[str, Any]:
     """The projected energy of a report, with everything a figure of energy must be quoted with."""
-    energy = projected_energy(report, table)
-    return {
-        "spiking_microjoule": energy.total / 1e6,
-        "analog_microjoule": energy.ann / 1e6,
-        "ratio": energy.ratio,
-        "conditions": energy.conditions,
-    }
+    return projected_energy(report, table).facts()
+
+
+def analog_operations(
+    moving: Image | str | Path,
+    fixed: Image | str | Path,
+    *,
+    model: str | Path,
+    align: Alignment | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Report:
+    """Run the analog network `model` on a pair and count its MACs, those that meet the zero of a ReLU apart.
+
+    The other arguments are those of `register`. Raises WeightsError for a model that is no Teacher.
+    """
+    fixed, moving = _image(fixed), _image(moving)
+    network, card = load_model(model)
+    if not isinstance(network, Teacher):
+        raise WeightsError(f"{card.path}: holds a {card.network}, an analog network is a Teacher")
+    activations: dict[str, np.ndarray] = {}
+
+    def keep(name: str, x: Tensor) -> None:
+        activations[name] = x.data
+
+    on_grid = _on_grid(_model_grid(fixed, moving, card, align), fixed, moving)
+    with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads), no_grad():
+        network(*(Tensor(np.asarray(image, np.float32)[None, None]) for image in on_grid), observe=keep)
+    return count_analog_operations(network.config, np.stack(on_grid)[None], activations)
+
+
+def _model_grid(fixed: Image, moving: Image, card: Card, align: Alignment | None) -> ModelGrid:
+    """The grid that a network sees."""
+    return ModelGrid.around(
+        fixed,
+        moving,
+        spacing=card.facts.get("spacing"),
+        multiple=card.config.shape_multiple,
+        align=align or card.facts.get("align", "world"),
+    )
+
+
+def _on_grid(grid: ModelGrid, fixed: Image, moving: Image) -> tuple[np.ndarray, np.ndarray]:
+    """The fixed and the moving image there, float32 in [0, 1]."""
+    return grid.fixed_on_grid(normalize_intensity(fixed.data)), grid.moving_on_grid(normalize_intensity(moving.data))
 
 
 def _image(image: Image | str | Path) -> Image:

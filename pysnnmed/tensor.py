@@ -110,24 +110,34 @@ class Tensor(Operators):
         elif np.shape(grad) != self.shape:
             raise ShapeError(f"backward: the gradient must have the tensor's shape {self.shape}, not {np.shape(grad)}")
         pending = {id(self): np.asarray(grad, dtype=self.dtype)}
-        for tensor in _users_first(self):
+        tensors = _users_first(self)
+        del self  # the walk holds no tensor whose users are done: its array is free before the next ones are made
+        for tensor in tensors:
             g = pending.pop(id(tensor))
             if tensor.call is None:
                 if tensor.grad is not None:
                     tensor.grad = np.asarray(tensor.grad + g)
-                else:  # copied where somebody else holds it or it is a view: gradients may share their memory
-                    owned = isinstance(g, np.ndarray) and g.base is None and sys.getrefcount(g) <= 2
-                    tensor.grad = g if owned else np.array(g)
+                else:  # copied where somebody else can reach it: gradients may share their memory
+                    tensor.grad = g if sys.getrefcount(g) <= 2 and _sole_access(g) else np.array(g)
                 continue
             call, tensor.call = tensor.call, _FREED  # drops the saved arrays as soon as they have been used
+            del tensor
             for parent, parent_grad in zip(call.parents, call.gradients(g), strict=True):
                 if parent_grad is not None:
                     key = id(parent)
                     pending[key] = pending[key] + parent_grad if key in pending else parent_grad
-                parent_grad = None  # leaves `pending` as the only holder
+                del parent, parent_grad  # leaves `pending` as the only holder
 
 
 Operand: TypeAlias = Tensor | ArrayLike  # what an operation accepts: a tensor, an array, a number
+
+
+def _sole_access(array: np.ndarray) -> bool:
+    """Whether no other array reaches the memory of this one: it owns it, or has it on loan (see backends.buffers)."""
+    if not isinstance(array, np.ndarray):  # a sum of numbers
+        return False
+    base = array.base
+    return base is None or (getattr(base, "sole_access", False) and sys.getrefcount(base) <= 3)
 
 
 def _users_first(root: Tensor) -> Iterator[Tensor]:
@@ -142,15 +152,17 @@ def _users_first(root: Tensor) -> Iterator[Tensor]:
                 n_users[id(parent)] = 0
                 stack.append(parent)
             n_users[id(parent)] += 1
+            del parent
     ready = [root]
+    del root
     while ready:
-        tensor = ready.pop()
-        inputs = _inputs(tensor)  # before the yield: backward() cuts the call off
-        yield tensor
+        inputs = _inputs(ready[-1])  # before the yield: backward() cuts the call off
+        yield ready.pop()
         for parent in inputs:
             n_users[id(parent)] -= 1
             if n_users[id(parent)] == 0:
                 ready.append(parent)
+            del parent
 
 
 def _inputs(tensor: Tensor) -> list[Tensor]:

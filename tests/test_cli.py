@@ -8,8 +8,9 @@ import pytest
 from pysnnmed.cli import common, main
 from pysnnmed.data import Image, read_nifti, write_nifti
 from pysnnmed.data.generate import generate_pair
-from pysnnmed.deploy.pretrained import save_model
-from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig
+from pysnnmed.deploy.pretrained import load_model, save_model
+from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig, Teacher
+from pysnnmed.synops import Report, projected_energy
 
 AFFINE = np.array([[-1.5, 0, 0, 20], [0, 1.2, 0, -10], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
 
@@ -90,6 +91,55 @@ def test_demo_writes_everything(files, tmp_path, capsys):
     names = {path.name for path in tmp_path.iterdir()}
     volumes = {"moving", "fixed", "moved", "moving_labels", "fixed_labels", "moved_labels", "warp"}
     assert names == {f"{v}.nii.gz" for v in volumes} | {"energy.json", "summary.json", "figure.png"}
+
+
+def test_energy_of_a_pair_of_files(files, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="draws a chart: needs the extra plot")
+    content, chart = tmp_path / "energy.json", tmp_path / "energy.png"
+    pair = ("--moving", files / "moving.nii.gz", "--fixed", files / "fixed.nii.gz", "--backend", "numpy", "-j", 1)
+    options = (
+        "--model",
+        files / "net.safetensors",
+        "--table",
+        "fp32",
+        "int8@dram",
+        "--json",
+        content,
+        "--chart",
+        chart,
+    )
+    status, out, err = run(capsys, "energy", *pair, *options, "--chart", chart)
+    assert status == 0, err
+    assert "generated" not in out
+    lines = [line for line in out.splitlines() if line.startswith("projected")]
+    assert [("fp32 (" in line, "int8@dram (" in line) for line in lines] == [(True, False), (False, True)]
+    assert all("T = 2" in line and "rate" in line for line in lines)
+    report = Report.from_json(content.read_text())
+    assert report.table() in out
+    assert report.memory_table() in out
+    status, summary, _ = run(capsys, *registered(files, "--json"))
+    assert report.total.synops == json.loads(summary)["synops"]
+    for facts in json.loads(content.read_text())["projections"]:
+        energy = projected_energy(report, facts["table"])
+        assert facts["spiking_microjoule"] == pytest.approx(energy.total / 1e6)
+        assert ("spiking_with_memory_microjoule" in facts) == ("@" in facts["table"])
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {content.name, chart.name}
+
+
+def test_energy_of_the_generated_pair_counts_the_zeros_of_the_teacher(files, tmp_path, capsys):
+    network, _ = load_model(files / "net.safetensors")
+    teacher = tmp_path / "analog.safetensors"
+    save_model(teacher, Teacher(network.config, np.random.default_rng(0)), {"align": "world"})
+    options = ("--model", files / "net.safetensors", "--teacher", teacher, "--table", "fp32", "--backend", "numpy")
+    status, out, err = run(capsys, "energy", *options)
+    assert status == 0, err
+    assert "generated pair, seed" in out
+    assert "without its zeros" in " ".join(out.split())
+    assert "of the MACs of the analog network meet a zero" in out
+    status, _, err = run(capsys, "energy", *options[:2], "--teacher", files / "net.safetensors", *options[4:])
+    assert status == 2
+    assert "an analog network is a Teacher" in err
 
 
 def test_info(files, capsys):
@@ -176,6 +226,8 @@ def test_evaluate_scores_programs_and_teachers(files, capsys, monkeypatch, tmp_p
         (("info", "no-such-model"), "no model 'no-such-model'"),
         (("train", "register", "--data", "nowhere", "--out", "run", "--recipe", "unknown"), "included: hippocampus"),
         (("register", "--moving", "a.nii", "--fixed", "b.nii", "--moving-labels", "c.nii"), "go together"),
+        (("energy", "--moving", "a.nii"), "--moving and --fixed go together"),
+        (("energy", "--table", "fp33"), "cost table: the name must be one of fp32"),
     ],
 )
 def test_bad_input_is_a_sentence_and_status_2(tmp_path, monkeypatch, capsys, arguments, says):

@@ -1,7 +1,7 @@
 """Three independent counts agree: the separable fan-out, a convolution with unit weights, an event loop."""
 
 import contextvars
-import json
+import math
 import threading
 from itertools import product
 
@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pysnnmed.conv import conv, conv_transpose
 from pysnnmed.errors import ParameterError, ShapeError
 from pysnnmed.synops import (
-    TABLES,
     LayerCount,
-    Report,
     axis_fanout,
+    axis_outputs,
+    conv_int_macs,
     conv_macs,
     conv_synops,
     count_synops,
@@ -23,87 +24,91 @@ from pysnnmed.synops import (
     is_spiking,
     matmul_synops,
     metering,
-    projected_energy,
+    packed_bytes,
     record,
     record_conv,
 )
+from pysnnmed.tensor import Tensor
 
 
-@st.composite
-def convolutions(draw):
-    """An input shape [T, C, *S] and the geometry of a (transposed) convolution that leaves an output."""
-    ndim = draw(st.integers(1, 3))
+def any_convolution(integer):
+    """(input shape [T, C, *S], geometry) of a (transposed) convolution with an output; integer(low, high) draws."""
+    ndim = integer(1, 3)
 
     def per_axis(low, high):
-        return st.tuples(*[st.integers(low, high)] * ndim)
+        return tuple(integer(low, high) for _ in range(ndim))
 
-    groups = draw(st.integers(1, 2))
-    transposed = draw(st.booleans())
-    kernel, stride, dilation = draw(per_axis(1, 3)), draw(per_axis(1, 3)), draw(per_axis(1, 2))
-    padding = tuple(draw(st.integers(0, d * (k - 1))) for k, d in zip(kernel, dilation, strict=True))
-    output_padding = tuple(draw(st.integers(0, s - 1)) if transposed else 0 for s in stride)
-    shape = tuple(draw(st.integers(d * (k - 1) + 1, 6)) for k, d in zip(kernel, dilation, strict=True))
+    groups, transposed = integer(1, 2), bool(integer(0, 1))
+    kernel, stride, dilation = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
+    padding = tuple(integer(0, d * (k - 1)) for k, d in zip(kernel, dilation, strict=True))
+    output_padding = tuple(integer(0, s - 1) if transposed else 0 for s in stride)
+    shape = tuple(integer(d * (k - 1) + 1, 6) for k, d in zip(kernel, dilation, strict=True))
     geometry = dict(
         kernel=kernel,
         stride=stride,
         padding=padding,
         dilation=dilation,
-        out_channels=groups * draw(st.integers(1, 3)),
+        out_channels=groups * integer(1, 3),
         groups=groups,
         transposed=transposed,
         output_padding=output_padding,
     )
-    return (draw(st.integers(1, 2)), groups * draw(st.integers(1, 2)), *shape), geometry
+    return (integer(1, 2), groups * integer(1, 2), *shape), geometry
+
+
+@st.composite
+def convolutions(draw):
+    return any_convolution(lambda low, high: draw(st.integers(low, high)))
 
 
 def spikes_of(shape, highest, seed):
     return np.random.default_rng(seed).integers(0, highest + 1, shape).astype(np.float32)
 
 
-def output_size(n, k, s, p, d, transposed, extra):
-    return (n - 1) * s - 2 * p + d * (k - 1) + extra + 1 if transposed else (n + 2 * p - d * (k - 1) - 1) // s + 1
+def sizes(shape, g):
+    """Outputs along each axis."""
+    fields = zip(shape, g["kernel"], g["stride"], g["padding"], g["dilation"], g["output_padding"], strict=True)
+    if g["transposed"]:
+        return tuple((n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, d, extra in fields)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in fields)
 
 
-def connections(shape, g):
-    """Every existing (input position, output position, tap), in plain loops: one for each axis, and their product."""
-    axes = []
-    for n, k, s, p, d, extra in zip(
-        shape, g["kernel"], g["stride"], g["padding"], g["dilation"], g["output_padding"], strict=True
-    ):
-        out = output_size(n, k, s, p, d, g["transposed"], extra)
-        if g["transposed"]:
-            axes.append([(i, i * s - p + t * d) for i in range(n) for t in range(k) if 0 <= i * s - p + t * d < out])
-        else:
-            axes.append([(o * s - p + t * d, o) for o in range(out) for t in range(k) if 0 <= o * s - p + t * d < n])
-    return [tuple(zip(*pairs, strict=True)) for pairs in product(*axes)]
+def loop_count(spikes, g, unit=True):
+    """What a naive event loop counts: for each spike, each output channel, each tap, whether there is an output.
 
-
-def loop_count(spikes, g):
-    """What an event loop would count: each unit of each spike, each output it is added to."""
-    total = 0
-    reached = connections(spikes.shape[2:], g)
-    for t, c in np.ndindex(spikes.shape[:2]):
-        for source, _ in reached:
-            total += int(spikes[(t, c, *source)]) * (g["out_channels"] // g["groups"])
+    `unit`: each unit of a spike k is an event of its own.
+    """
+    total, outputs = 0, sizes(spikes.shape[2:], g)
+    channels = spikes.shape[1] // g["groups"]
+    for step, channel, *where in np.argwhere(spikes):
+        for o in range(g["out_channels"]):
+            if o // (g["out_channels"] // g["groups"]) != channel // channels:
+                continue
+            for tap in product(*map(range, g["kernel"])):
+                exists = True
+                for i, k, s, p, d, n in zip(where, tap, g["stride"], g["padding"], g["dilation"], outputs, strict=True):
+                    if g["transposed"]:
+                        target = i * s - p + k * d
+                    else:
+                        target, between = divmod(i + p - k * d, s)
+                        exists = exists and between == 0
+                    exists = exists and 0 <= target < n
+                if exists:
+                    total += abs(int(spikes[(step, channel, *where)])) if unit else 1
     return total
 
 
 def unit_convolution(spikes, g):
-    """The sum of the output of the convolution whose weights are all 1."""
-    reached = connections(spikes.shape[2:], g)
-    sizes = [
-        output_size(n, k, s, p, d, g["transposed"], e)
-        for n, k, s, p, d, e in zip(
-            spikes.shape[2:], g["kernel"], g["stride"], g["padding"], g["dilation"], g["output_padding"], strict=True
-        )
-    ]
-    out = np.zeros((len(spikes), g["out_channels"], *sizes), np.int64)
-    for group in range(g["groups"]):
-        inputs = np.array_split(spikes, g["groups"], axis=1)[group].sum(axis=1)
-        for o in np.array_split(np.arange(g["out_channels"]), g["groups"])[group]:
-            for source, target in reached:
-                out[(slice(None), o, *target)] += inputs[(slice(None), *source)].astype(np.int64)
-    return int(out.sum())
+    """The sum of all outputs of our own convolution with all weights 1."""
+    x, channels, outputs = Tensor(np.abs(spikes).astype(np.float64)), spikes.shape[1], g["out_channels"]
+    options = {name: g[name] for name in ("stride", "padding", "dilation", "groups")}
+    if g["transposed"]:
+        weight = Tensor(np.ones((channels, outputs // g["groups"], *g["kernel"])))
+        out = conv_transpose(x, weight, output_padding=g["output_padding"], **options)
+    else:
+        out = conv(x, Tensor(np.ones((outputs, channels // g["groups"], *g["kernel"]))), **options)
+    assert out.shape[2:] == sizes(spikes.shape[2:], g)
+    return round(float(out.data.sum()))
 
 
 @given(case=convolutions(), highest=st.sampled_from([1, 1, 4]), seed=st.integers(0, 999))
@@ -114,6 +119,52 @@ def test_three_counts_agree(case, highest, seed):
     exact = conv_synops(spikes, fan)
     assert exact == loop_count(spikes, geometry) == unit_convolution(spikes, geometry)
     assert exact == int((spikes.sum(axis=(0, 1)) * fan.dense()).sum())
+    assert conv_int_macs(spikes, fan) == loop_count(spikes, geometry, unit=False)
+    assert conv_int_macs(spikes, fan) == unit_convolution(spikes != 0, geometry)
+
+
+@pytest.mark.slow
+def test_three_counts_agree_on_a_thousand_layers():
+    rng = np.random.default_rng(20261121)
+    different, kinds = [], set()
+    for seed in range(1000):
+        shape, geometry = any_convolution(lambda low, high: int(rng.integers(low, high, endpoint=True)))
+        spikes = spikes_of(shape, rng.choice([1, 4]), seed) * (rng.random(shape) < rng.choice([0.1, 0.5, 1.0]))
+        fan = fanout(shape[2:], **geometry)
+        units = conv_synops(spikes, fan), loop_count(spikes, geometry), unit_convolution(spikes, geometry)
+        values = conv_int_macs(spikes, fan), unit_convolution(spikes != 0, geometry)
+        if len(set(units)) + len(set(values)) != 2:
+            different.append((shape, geometry, units, values))
+        kinds.add((len(shape) - 2, geometry["transposed"], geometry["groups"]))
+    assert len(kinds) == 12  # 1 to 3 axes, both directions, with and without groups
+    assert different == []
+
+
+def test_a_planted_border_is_found():
+    """The three counts are not three names of one: a fan-out that forgets the border differs from the others."""
+    geometry = dict(
+        kernel=(3,), stride=(1,), padding=(1,), dilation=(1,), out_channels=2, groups=1, transposed=False,
+        output_padding=(0,),
+    )  # fmt: skip
+    spikes = np.ones((1, 1, 5))
+    without_border = int(spikes.sum()) * 3 * 2
+    assert loop_count(spikes, geometry) == unit_convolution(spikes, geometry) == 26 != without_border
+
+
+@given(case=convolutions())
+def test_outputs_are_those_of_the_convolution(case):
+    shape, g = case
+    axes = zip(
+        shape[2:], g["kernel"], g["stride"], g["padding"], g["dilation"],
+        [g["transposed"]] * len(g["kernel"]), g["output_padding"], strict=True,
+    )  # fmt: skip
+    assert tuple(axis_outputs(*axis) for axis in axes) == sizes(shape[2:], g)
+
+
+def test_packed_spikes_take_the_bits_of_their_levels():
+    assert [packed_bytes(16, levels) for levels in (1, 3, 4, 8)] == [2, 4, 6, 8]
+    assert packed_bytes(17) == math.ceil(17 / 8)
+    assert packed_bytes(17, packed=False) == 17
 
 
 @given(case=convolutions(), seed=st.integers(0, 999))
@@ -172,8 +223,6 @@ def test_wrong_arguments_are_refused():
         conv_synops(np.full((1, 1, 4), 0.5), fanout((4,), 3))
     with pytest.raises(ShapeError, match="spatial shape"):
         conv_synops(np.ones((1, 1, 5)), fanout((4,), 3))
-    with pytest.raises(ParameterError, match="table"):
-        projected_energy(Report(()), "fp64")
 
 
 # ---------------------------------------------------------------------------------------------------- the meter
@@ -238,60 +287,3 @@ def test_record_conv_tells_spikes_from_real_values(rng):
     assert meter["relu"].nonzero_macs == conv.synops < meter["relu"].macs
     assert is_spiking(spikes)
     assert not is_spiking(image)
-
-
-# --------------------------------------------------------------------------------------------- report and energy
-
-REPORT = Report(
-    (
-        LayerCount("stem", steps=1, macs=1000, nonzero_macs=900, dense_macs=1000, ann_macs=1000, bias_adds=10),
-        LayerCount("enc", 4, 400, 40, 700, dense_macs=8000, ann_macs=2000, neurons=20, neuron_updates=80),
-        LayerCount("dec", 4, 100, 30, 900, dense_macs=4000, ann_macs=1000, neurons=5, neuron_updates=20),
-    )
-)
-
-
-def test_the_report_adds_up():
-    total = REPORT.total
-    assert (total.synops, total.macs, total.neurons, total.neuron_updates) == (1600, 1000, 25, 100)
-    assert REPORT.steps == 4
-    assert REPORT.ann_macs == 1000 + 2000 + 1000
-    assert REPORT.rate_times_macs == pytest.approx(0.1 * 8000 + 0.3 * 4000)
-    assert total.rate == 70 / 500
-    text = REPORT.table()
-    assert len({len(line) for line in text.splitlines()[:-1]}) == 1
-    assert "T = 4" in text
-    assert "1,600" in text
-    parsed = json.loads(REPORT.to_json())
-    assert parsed["total"]["synops"] == 1600
-    assert [layer["name"] for layer in parsed["layers"]] == ["stem", "enc", "dec"]
-    assert Report(()).table()
-
-
-def test_energy_is_projected_from_the_table_and_says_so():
-    energy = projected_energy(REPORT, "fp32")
-    assert energy.synaptic == pytest.approx(1600 * 0.9)
-    assert energy.analog == pytest.approx(1000 * 4.6)
-    assert energy.neuronal == pytest.approx(100 * 4.6 + 10 * 0.9)
-    assert energy.ann == pytest.approx(4000 * 4.6 + 10 * 0.9)
-    assert float(energy) == energy.total == pytest.approx(energy.synaptic + energy.analog + energy.neuronal)
-    for part in ("projected", "fp32", "45 nm", "T = 4", "rate 14.0%", "not included"):
-        assert part in str(energy)
-
-
-@pytest.mark.parametrize("table", TABLES)
-def test_at_the_break_even_rate_both_networks_cost_the_same(table):
-    energy = projected_energy(REPORT, table)
-    synaptic = energy.break_even_rate * REPORT.total.dense_synops * TABLES[table].add
-    assert synaptic + energy.analog + energy.neuronal == pytest.approx(energy.ann)
-
-
-def test_energy_grows_with_every_spike():
-    fan, energies = fanout((8,), 3, padding=1), []
-    spikes = np.zeros((1, 1, 8))
-    for i in range(8):
-        spikes[..., i] = 1
-        with count_synops() as meter:
-            record_conv("conv", spikes, fan)
-        energies.append(float(projected_energy(meter.report())))
-    assert energies == sorted(set(energies))

@@ -17,6 +17,8 @@ from pysnnmed.viz import (
     checkerboard,
     difference,
     energy_bars,
+    energy_by_layer,
+    energy_figure,
     fi_curves,
     jacobian_map,
     label_contours,
@@ -138,6 +140,50 @@ def test_energy_bars_are_as_long_as_the_energy_and_name_their_conditions():
     label = ax.get_xlabel()
     for part in ("pJ", "projected", "int8", "45 nm", "T = 4", "rate 10.0%", "break-even"):
         assert part in label
+
+
+LAYERS = Report(
+    (
+        LayerCount("stem", macs=1000, dense_macs=1000, ann_macs=1000, weight_reads=1000, ann_weight_reads=1000),
+        LayerCount(
+            "enc", steps=4, sites=400, events=40, synops=700, dense_macs=8000, ann_macs=2000, neuron_updates=80,
+            weight_reads=700, state_reads=80, state_writes=80, spike_bytes_read=50, ann_weight_reads=2000,
+        ),
+    )
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ["fp32", "int8-int32@dram"])
+def test_bars_of_layers_are_as_long_as_the_energy_of_each_part(table):
+    ax = energy_by_layer(LAYERS, table=table)
+    drawn = {}  # the parts of a bar follow one another, each in its colour
+    for patch in ax.patches:
+        row = round(patch.get_y() + patch.get_height() / 2, 6)
+        assert patch.get_x() == pytest.approx(sum(drawn.get(row, [])))
+        drawn.setdefault(row, []).append(patch.get_width())
+    unit = ax.get_xlabel().split("\n")[0]
+    scale = {"pJ": 1, "nJ": 1e-3, "µJ": 1e-6}[unit]
+    for row, layer in zip((2, 1), LAYERS.layers, strict=True):
+        energy = projected_energy(Report((layer,)), table)
+        spiking, conventional = energy.total, energy.ann
+        if "@" in table:
+            spiking, conventional = energy.total_with_memory, energy.ann_with_memory
+        assert sum(drawn[row + 0.2]) == pytest.approx(spiking * scale)
+        assert sum(drawn[row - 0.2]) == pytest.approx(conventional * scale)
+    colours = {tuple(patch.get_facecolor()) for patch in ax.patches}
+    assert len(colours) == len(ax.get_legend().get_texts()) == (8 if "@" in table else 4)
+    for part in ("projected", table, "45 nm", "T = 4", "rate 10.0%", "break-even", "against"):
+        assert part in ax.get_xlabel()
+
+
+def test_the_page_of_energies_has_a_panel_for_each_table_and_never_mixes_them():
+    figure = energy_figure(LAYERS, ("fp32", "fp32@sram"), caption="generated")
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["fp32: arithmetic alone", "fp32@sram: arithmetic and memory"]
+    assert {"generated", "stem", "enc"} <= set(texts(figure))
+    for draw in (lambda: energy_figure(LAYERS, ()), lambda: energy_by_layer(Report(()))):
+        with pytest.raises(ParameterError, match="at least one"):
+            draw()
 
 
 def test_the_page_shows_everything_it_was_given(pair, rng):

@@ -27,6 +27,7 @@ if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
+from .events import layer_scratch, read_out, spiking_layer
 from .neurons import lif_backward, lif_forward
 from .norm import batch_norm_backward, batch_norm_forward, channel_moments
 from .resample import (
@@ -40,6 +41,7 @@ from .resample import (
     upsample_nearest_forward,
 )
 from .similarity import lncc
+from .spike_maps import pool_spikes, repeat_spikes
 from .warp import warp_backward, warp_forward
 
 numba.config.CACHE_DIR = _users_choice
@@ -53,11 +55,16 @@ __all__ = [
     "conv_backward_input",
     "conv_backward_weight",
     "conv_forward",
+    "layer_scratch",
     "lif_backward",
     "lif_forward",
     "lncc",
     "max_pool_backward",
     "max_pool_forward",
+    "pool_spikes",
+    "read_out",
+    "repeat_spikes",
+    "spiking_layer",
     "upsample_linear_backward",
     "upsample_linear_forward",
     "upsample_nearest_backward",

@@ -4,7 +4,9 @@ A block is a fixed range of neurons, whatever the number of threads, and its sum
 blocks: the result does not depend on the threads. The equations stand with the reference, `numpy_kernels.neurons`.
 
 Each step is several short loops over rows in the cache, not one: with many arrays in a loop the compiler gives up
-proving that they do not overlap, and vectorises nothing. Numbers in the loops have the type of the arrays.
+proving that they do not overlap, and vectorises nothing. The step that most networks take, spikes 0 and 1 with a soft
+reset, is one loop of few arrays instead, in which what the other functions compute in turn stays in registers; so is
+its way back with ATan. Numbers in the loops have the type of the arrays.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from .. import buffers
 from ..numpy_kernels.neurons import lif_backward as _reference_backward
 from ..numpy_kernels.neurons import lif_forward as _reference_forward
 from ..threads import for_ranges
 
-_BLOCK = 4096  # neurons per block: the rows in use fit the first-level cache
+_BLOCK = 2048  # neurons per block: the rows in use fit the first-level cache
 _POTENTIALS = 1 << 17  # and on the way back as many potentials over time at most, to stay in the second-level cache
-_GRAIN = 8  # blocks a thread takes at least
+_GRAIN = 16  # blocks a thread takes at least
 # Surrogate.code
 _ATAN, _SIGMOID, _PIECEWISE_QUADRATIC, _FAST_SIGMOID, _SOFT_SIGN, _GAUSSIAN, _EXPONENTIAL, _RECTANGLE, _CONSTANT = (
     range(9)
@@ -47,12 +50,11 @@ def lif_forward(
         return _reference_forward(x, v0, steps, beta, v_threshold, amount, v_reset, soft, firing)
     number = x.dtype.type
     rows = np.ascontiguousarray(x).reshape(len(x), -1)
-    n = rows.shape[1]
-    s = np.empty((steps, n), x.dtype)
-    v_last = v0.astype(x.dtype).reshape(-1)
+    s, v_last = buffers.empty((steps, *x.shape[1:]), x.dtype), buffers.empty(v0.shape, x.dtype)
+    arrays = rows, _first(v0, x.dtype), v_last.reshape(-1), s.reshape(steps, -1)
     numbers = number(beta), number(v_threshold), number(amount), number(v_reset), bool(soft), codes[0], number(codes[1])
-    for_ranges(lambda a, b: _forward(rows, v_last, s, *numbers, a, b), -(-n // _BLOCK), _GRAIN)
-    return s.reshape(steps, *x.shape[1:]), v_last.reshape(v0.shape)
+    for_ranges(lambda a, b: _forward(*arrays, *numbers, a, b), -(-v_last.size // _BLOCK), _GRAIN)
+    return s, v_last
 
 
 def lif_backward(
@@ -68,33 +70,34 @@ def lif_backward(
     firing: Any,
     detach_reset: bool,
     learnable: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    initial: bool,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """See numpy_kernels.neurons.lif_backward. A spike function without compiled formulas runs there."""
     codes = _codes(firing)
     if codes is None:
         recurrence = beta, v_threshold, amount, v_reset, soft, firing
-        return _reference_backward(g_s, g_v_last, x, v0, *recurrence, detach_reset, learnable)
+        return _reference_backward(g_s, g_v_last, x, v0, *recurrence, detach_reset, learnable, initial)
     number, steps = x.dtype.type, len(g_s)
     g_spikes = np.ascontiguousarray(g_s).reshape(steps, -1)
     rows = np.ascontiguousarray(x).reshape(len(x), -1)
-    uniform = v0.size > 0 and not any(v0.strides)  # one number in memory, which is not worth an array
-    first = np.asarray(v0.reshape(-1)[:1] if uniform else np.ascontiguousarray(v0).reshape(-1), x.dtype)
+    g_x, g_v0 = buffers.empty(x.shape, x.dtype), buffers.empty(v0.shape if initial else (0,), x.dtype)
+    if len(rows) < steps:
+        g_x[...] = 0
     n = rows.shape[1]
-    g_x = (np.zeros if len(rows) < steps else np.empty)(x.shape, x.dtype)
-    g_v0 = np.zeros(n, x.dtype) if g_v_last is None else g_v_last.astype(x.dtype).reshape(-1)
+    g_last = np.zeros(1, x.dtype) if g_v_last is None else _first(g_v_last, x.dtype)
     size = max(64, min(_BLOCK, _POTENTIALS // steps))
     n_blocks = -(-n // size)
     sums = np.empty((n_blocks, 3))
     spike, levels, surrogate, alpha = codes
-    arrays = g_spikes, rows, first, g_x.reshape(rows.shape), g_v0, sums
+    arrays = g_spikes, g_last, rows, _first(v0, x.dtype), g_x.reshape(rows.shape), g_v0.reshape(-1), sums
     numbers = number(beta), number(v_threshold), number(amount), number(v_reset), number(levels), number(alpha)
     flags = spike, surrogate, bool(soft), bool(detach_reset), bool(learnable)
     for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, size, a, b), n_blocks, _GRAIN)
-    g_v0 = g_v0.reshape(v0.shape)
+    g_start = g_v0 if initial else None
     if not learnable:
-        return g_x, g_v0, None, None, None
+        return g_x, g_start, None, None, None
     g_beta, g_threshold, g_amount = sums.sum(axis=0).astype(x.dtype)
-    return g_x, g_v0, np.asarray(g_beta), np.asarray(g_threshold), np.asarray(g_amount)
+    return g_x, g_start, np.asarray(g_beta), np.asarray(g_threshold), np.asarray(g_amount)
 
 
 def _codes(firing: Any) -> tuple[int, float, int, float] | None:
@@ -103,16 +106,58 @@ def _codes(firing: Any) -> tuple[int, float, int, float] | None:
     return codes if codes is not None and codes[2] in (_STRAIGHT_THROUGH, *range(_CONSTANT + 1)) else None
 
 
+def _first(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """values [...] -> [N], or [1] where it is one number in memory, which is not worth an array."""
+    uniform = values.size > 0 and not any(values.strides)
+    return np.asarray(values.reshape(-1)[:1] if uniform else np.ascontiguousarray(values).reshape(-1), dtype)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def _forward(x, v, s, beta, v_threshold, amount, v_reset, soft, spike, levels, first_block, last_block):
-    """Run blocks of neurons over time; v [N] holds v[-1] before and v[T-1] after."""
+def _copy_block(values, a, b, out):
+    """out = values[a:b], of an array [N] or of one number [1] that stands for all."""
+    if values.size == 1:
+        value = values[0]
+        for i in range(out.size):  # Numba does not vectorise the assignment to a slice
+            out[i] = value
+    else:
+        part = values[a:b]
+        for i in range(out.size):
+            out[i] = part[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _forward(x, v0, v, s, beta, v_threshold, amount, v_reset, soft, spike, levels, first_block, last_block):
+    """Run blocks of neurons over time from v0 [N] or [1]; v [N] receives v[T-1]."""
     for block in range(first_block, last_block):
         a, b = block * _BLOCK, min((block + 1) * _BLOCK, v.size)
+        row = v[a:b]
+        _copy_block(v0, a, b, row)
         for t in range(s.shape[0]):
-            row = v[a:b]
-            _charge(x[min(t, x.shape[0] - 1), a:b], row, beta)
-            _spikes(row, v_threshold, spike, levels, s[t, a:b])
-            _reset(row, s[t, a:b], amount, v_reset, soft)
+            current, spikes = x[min(t, x.shape[0] - 1), a:b], s[t, a:b]
+            if soft and spike == _AT_LEAST:
+                _step(current, row, spikes, beta, v_threshold, amount)
+            else:
+                _charge(current, row, beta)
+                _spikes(row, v_threshold, spike, levels, spikes)
+                _reset(row, spikes, amount, v_reset, soft)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _step(x, v, s, beta, v_threshold, amount):
+    """`_charge`, `_spikes` of _AT_LEAST and the soft `_reset` in one loop; v: v[t-1] before, v[t] after."""
+    for i in range(v.size):
+        h = v[i] * beta + x[i]
+        spikes = h >= v_threshold
+        s[i] = spikes
+        v[i] = h - (amount if spikes else amount - amount)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _step_keeping_h(x, v, h, beta, v_threshold, amount):
+    """As `_step`, but the result is h."""
+    for i in range(v.size):
+        h[i] = v[i] * beta + x[i]
+        v[i] = h[i] - (amount if h[i] >= v_threshold else amount - amount)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -158,23 +203,31 @@ def _spikes(h, v_threshold, spike, levels, s):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _backward(
-    g_s, x, v0, g_x, g, sums,
+    g_s, g_last, x, v0, g_x, g_v0, sums,
     beta, v_threshold, amount, v_reset, levels, alpha,
     spike, surrogate, soft, detach_reset, learnable,
     size, first_block, last_block,
 ):  # fmt: skip
-    """Go forward and back through time block by block; g [N]: gradient of v[T-1] before and of v[-1] after."""
+    """Go forward and back through time block by block, from g_last [N] or [1]; g_v0 [N], empty if unwanted."""
     s, slope, slope_threshold = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
     h, g_spike, before = np.empty((g_s.shape[0], size), x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
     of_beta, of_threshold, of_amount = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
+    g = np.empty(size, x.dtype)  # gradient of v[t]
     constant = x.shape[0] < g_s.shape[0]
+    plain = soft and spike == _AT_LEAST and surrogate == _ATAN and detach_reset and not learnable and not constant
     for block in range(first_block, last_block):
-        a, b = block * size, min((block + 1) * size, g.size)
+        a, b = block * size, min((block + 1) * size, x.shape[1])
         n = b - a
-        if v0.size < g.size:
-            before[:n] = v0[0]
-        else:
-            before[:n] = v0[a:b]
+        _copy_block(g_last, a, b, g[:n])
+        _copy_block(v0, a, b, before[:n])
+        if plain:
+            for t in range(h.shape[0]):
+                _step_keeping_h(x[t, a:b], before[:n], h[t, :n], beta, v_threshold, amount)
+            for t in range(h.shape[0] - 1, -1, -1):
+                _step_back(g_s[t, a:b], h[t, :n], g[:n], g_x[t, a:b], beta, v_threshold, alpha)
+            if g_v0.size:
+                g_v0[a:b] = g[:n]
+            continue
         for t in range(h.shape[0]):
             _charge(x[0 if constant else t, a:b], before[:n], beta)
             h[t, :n] = before[:n]
@@ -184,7 +237,7 @@ def _backward(
         of_threshold[:] = 0
         of_amount[:] = 0
         for t in range(h.shape[0] - 1, -1, -1):
-            h_row, g_row = h[t, :n], g[a:b]
+            h_row, g_row = h[t, :n], g[:n]
             of_v_threshold = slope_threshold[: n if learnable else 0]
             _slopes(h_row, v_threshold, spike, levels, surrogate, alpha, slope[:n], of_v_threshold)
             _spike_back(g_s[t, a:b], h_row, g_row, g_spike[:n], amount, v_reset, soft, detach_reset)
@@ -200,15 +253,27 @@ def _backward(
                     before[:n] = h[t - 1, :n]
                     _spikes(h[t - 1, :n], v_threshold, spike, levels, s[:n])
                     _reset(before[:n], s[:n], amount, v_reset, soft)
-                elif v0.size < g.size:
-                    before[:n] = v0[0]
                 else:
-                    before[:n] = v0[a:b]
+                    _copy_block(v0, a, b, before[:n])
                 _add_product(g_row, before[:n], of_beta)
             _charge_back(g_row, g_x[0 if constant else t, a:b], beta, constant)
+        if g_v0.size:
+            g_v0[a:b] = g[:n]
         sums[block, 0] = of_beta[:n].astype(np.float64).sum()
         sums[block, 1] = of_threshold[:n].astype(np.float64).sum()
         sums[block, 2] = -of_amount[:n].astype(np.float64).sum()
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _step_back(g_s, h, g, g_x, beta, v_threshold, alpha):
+    """The way back of `_step` with ATan and a detached reset in one loop; g: gradient of v[t] before, v[t-1] after."""
+    one = alpha / alpha
+    peak, slope = alpha / (one + one), h.dtype.type(np.pi / 2) * alpha
+    for i in range(g.size):
+        z = slope * (h[i] - v_threshold)
+        g_h = g[i] + g_s[i] * (peak / (one + z * z))
+        g_x[i] = g_h
+        g[i] = g_h * beta
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

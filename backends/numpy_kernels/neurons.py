@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import buffers
+
 _CHUNK = 16384  # neurons per chunk: a handful of float32 rows of this length fit the second-level cache
 _POTENTIALS = 1 << 20  # and as many potentials over time at most, where they are needed
 
@@ -31,15 +33,16 @@ def lif_forward(
     function, see pysnnmed.neurons.firing. -> (s [T, ...], v[T-1] [...]), of the type of x.
     """
     rows = x.reshape(len(x), -1)
-    s = np.empty((steps, rows.shape[1]), x.dtype)
-    v_last = v0.astype(x.dtype).reshape(-1)
-    for chunk in _chunks(len(v_last)):
-        v = v_last[chunk]
+    s, v_last = buffers.empty((steps, *x.shape[1:]), x.dtype), buffers.empty(v0.shape, x.dtype)
+    s_rows, v_row, first = s.reshape(steps, -1), v_last.reshape(-1), _row_of(v0)
+    for chunk in _chunks(v_last.size):
+        v = v_row[chunk]
+        v[...] = first[chunk]
         for t in range(steps):
             _charge(v, beta, rows, t, chunk)
-            s[t, chunk] = firing(v, v_threshold)
-            _reset(v, s[t, chunk], amount, v_reset, soft)
-    return s.reshape(steps, *x.shape[1:]), v_last.reshape(v0.shape)
+            s_rows[t, chunk] = firing(v, v_threshold)
+            _reset(v, s_rows[t, chunk], amount, v_reset, soft)
+    return s, v_last
 
 
 def lif_backward(
@@ -55,13 +58,14 @@ def lif_backward(
     firing: Any,
     detach_reset: bool,
     learnable: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    initial: bool,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Backpropagation through time of `lif_forward`, which keeps nothing: h is computed again, chunk by chunk.
 
     x [T, ...] or [1, ...] and v0 [...] are those of the forward pass; g_s [T, ...] and g_v_last [...] (None: zero) are
     the gradients of the spikes and of the final membrane; `detach_reset` leaves the s of the reset without gradient.
-    -> (g_x of the shape of x, summed over time if that is constant; g_v0 [...]; g_beta []; g_threshold [];
-    g_amount []), the last three None unless `learnable`.
+    -> (g_x of the shape of x, summed over time if that is constant; g_v0 [...], None unless `initial`; g_beta [];
+    g_threshold []; g_amount [], these three None unless `learnable`).
 
     With the derivatives d and d' of `firing` for h[t] and v_threshold, and the gradient g_v of v[t], step t of the way
     back is
@@ -71,14 +75,14 @@ def lif_backward(
         g_v    <- beta g_h
     """
     steps, dtype = len(g_s), x.dtype
-    g_spikes, rows, first = g_s.reshape(steps, -1), x.reshape(len(x), -1), v0.reshape(-1)
-    n = len(first)
-    g_x = np.zeros(x.shape, dtype)
+    g_spikes, rows, first = g_s.reshape(steps, -1), x.reshape(len(x), -1), _row_of(v0)
+    n = v0.size
+    g_x, g_v0 = buffers.empty(x.shape, dtype), buffers.empty(v0.shape, dtype) if initial else None
     g_rows = g_x.reshape(rows.shape)
-    g_v0 = np.zeros(n, dtype) if g_v_last is None else g_v_last.astype(dtype).reshape(-1)
+    g_last = np.broadcast_to(np.zeros((), dtype), n) if g_v_last is None else _row_of(g_v_last)
     sums = np.zeros(3)  # of beta, v_threshold, amount
     for chunk in _chunks(n, _POTENTIALS // steps):
-        g_v, v = g_v0[chunk], first[chunk].astype(dtype)
+        g_v, v = g_last[chunk].astype(dtype), first[chunk].astype(dtype)
         h = np.empty((steps, len(v)), dtype)
         for t in range(steps):
             _charge(v, beta, rows, t, chunk)
@@ -101,9 +105,13 @@ def lif_backward(
                     before = h[t - 1].copy()
                     _reset(before, firing(before, v_threshold).astype(dtype), amount, v_reset, soft)
                 sums[0] += (g_v * before).sum(dtype=np.float64)
-            g_rows[_row(rows, t), chunk] += g_v
+            if t == steps - 1 or len(rows) > 1:
+                g_rows[_row(rows, t), chunk] = g_v
+            else:
+                g_rows[0, chunk] += g_v
             g_v *= beta
-    g_v0 = g_v0.reshape(v0.shape)
+        if g_v0 is not None:
+            g_v0.reshape(-1)[chunk] = g_v
     if not learnable:
         return g_x, g_v0, None, None, None
     g_beta, g_threshold, g_amount = sums.astype(dtype)
@@ -122,6 +130,12 @@ def _reset(h: np.ndarray, s: np.ndarray, amount: float, v_reset: float, soft: bo
         h -= s if amount == 1 else amount * s  # a pass less in the usual case
     else:
         h[np.abs(s) > 0] = v_reset  # not s != 0: a potential that is not a number stays one
+
+
+def _row_of(values: np.ndarray) -> np.ndarray:
+    """values [...] -> [N], without a copy where they are one number in memory."""
+    uniform = values.size > 0 and not any(values.strides)
+    return np.broadcast_to(values.reshape(-1)[:1], values.size) if uniform else values.reshape(-1)
 
 
 def _row(rows: np.ndarray, t: int) -> int:

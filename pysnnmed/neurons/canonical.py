@@ -10,7 +10,7 @@ import numpy as np
 from ..tensor import Tensor
 from .base import Neuron, require_parameter, value_of
 from .firing import Spike, SpikeFunction
-from .fused import Final, SpikeSequence
+from .fused import Final, Rule, SpikeSequence
 
 
 class MembraneState(NamedTuple):
@@ -90,7 +90,8 @@ class Canonical(Neuron, abstract=True):
 
     def sequence(self, x: Tensor, state: MembraneState, steps: int | None = None) -> tuple[Tensor, MembraneState]:
         final, inputs = Final(), (self._current(x), state.v, self.beta, self.v_threshold, self._amount)
-        s = SpikeSequence.apply(*inputs, neuron=self, steps=steps, final=final)
+        rule = Rule(self.firing, self.reset != "hard", self.v_reset, self.detach_reset)
+        s = SpikeSequence.apply(*inputs, rule=rule, steps=steps, final=final)
         return s, MembraneState(*final.after(s))
 
     def _current(self, x: Tensor) -> Tensor:

@@ -65,16 +65,16 @@ class SegmentedSequence(Function):
             s, state = segments.run(part_of_x, state, learnt, at.stop - at.start)
             spikes.append(s.data)
         final.values = [part.data for part in state]
-        ctx.segments, ctx.final = segments, final
+        ctx.segments, ctx.final, ctx.n_parts = segments, final, n_parts
         ctx.save(x, learnt, *(part for parts in starts for part in parts))
         return np.concatenate(spikes)
 
     def backward(ctx, grad: np.ndarray) -> tuple[np.ndarray, ...]:
         segments = ctx.segments
         x, learnt, *parts = ctx.saved
-        n_parts = len(ctx.final.values)
+        n_parts = ctx.n_parts
         g_x = np.zeros_like(x)
-        g_state = [ctx.final.grads.get(i, np.zeros_like(value)) for i, value in enumerate(ctx.final.values)]
+        g_state = [ctx.final.grads.get(i, np.zeros_like(part)) for i, part in enumerate(parts[:n_parts])]
         parameters = [Tensor(p.data, requires_grad=True) for p in learnt]
         for i, start in reversed(list(enumerate(segments.starts(x)))):
             at = segments.at(start, x)

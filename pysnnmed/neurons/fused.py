@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from .. import kernels
 from ..tensor import Function, Tensor
-
-if TYPE_CHECKING:
-    from .canonical import Canonical
+from .firing import SpikeFunction
 
 
 class Final:
@@ -22,7 +20,9 @@ class Final:
 
     def after(self, s: Tensor) -> list[Tensor]:
         """The parts of the final state as results of the call that made the spikes s."""
-        return [FinalState.apply(s, final=self, index=i) for i in range(len(self.values))]
+        parts = [FinalState.apply(s, final=self, index=i) for i in range(len(self.values))]
+        self.values = []  # theirs alone from here on, so that a state nobody keeps needs no memory
+        return parts
 
 
 class FinalState(Function):
@@ -38,6 +38,16 @@ class FinalState(Function):
     def backward(ctx, grad: np.ndarray) -> np.ndarray:
         ctx.final.grads[ctx.index] = grad
         return np.broadcast_to(np.zeros((), grad.dtype), ctx.shape)  # nothing through the spikes, at no cost
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a neuron with one membrane fires and is reset, apart from its learnable numbers: see canonical.Canonical."""
+
+    firing: SpikeFunction
+    soft: bool
+    v_reset: float
+    detach_reset: bool
 
 
 class SpikeSequence(Function):
@@ -56,14 +66,14 @@ class SpikeSequence(Function):
         v_threshold: np.ndarray,
         amount: np.ndarray,
         *,
-        neuron: Canonical,
+        rule: Rule,
         steps: int | None,
         final: Final,
     ) -> np.ndarray:
-        ctx.constant, ctx.final, ctx.detach_reset = steps is not None, final, neuron.detach_reset
+        ctx.constant, ctx.final, ctx.detach_reset = steps is not None, final, rule.detach_reset
         x, steps = (x[None], steps) if steps is not None else (x, len(x))
-        soft = neuron.reset != "hard"
-        ctx.recurrence = beta.item(), v_threshold.item(), amount.item(), neuron.v_reset, soft, neuron.firing
+        numbers = beta.item(), v_threshold.item(), amount.item()
+        ctx.recurrence = *numbers, rule.v_reset, rule.soft, rule.firing
         s, v_last = kernels.run("lif_forward", x, v0, steps, *ctx.recurrence)
         final.values = [v_last]
         ctx.save(x, v0)
@@ -71,6 +81,6 @@ class SpikeSequence(Function):
 
     def backward(ctx, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, v0 = ctx.saved
-        options = ctx.detach_reset, any(ctx.needs[2:])
+        options = ctx.detach_reset, any(ctx.needs[2:]), ctx.needs[1]
         g_x, *others = kernels.run("lif_backward", grad, ctx.final.grads.get(0), x, v0, *ctx.recurrence, *options)
         return g_x[0] if ctx.constant else g_x, *others

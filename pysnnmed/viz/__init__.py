@@ -1,4 +1,4 @@
-"""Figures of a registration, of the spikes behind it and of the neurons that fire them. Needs matplotlib.
+"""Figures of a registration, of the spikes behind it, what they cost, and of the neurons that fire them: matplotlib.
 
 Every function that draws one thing takes an `ax`, or makes a figure of its own, and returns the Axes (`ax.figure` is
 the Figure; `save_figure` writes it). Everything comes in as arrays.
@@ -6,6 +6,7 @@ Colours: Okabe and Ito's for categories, viridis, PuOr and RdBu for numbers, all
 """
 
 from .canvas import save_figure
+from .energy import energy_bars, energy_by_layer, energy_figure
 from .neurons import fi_curves, membrane_traces, reset_portrait, surrogate_gallery
 from .registration import (
     Cut,
@@ -18,13 +19,15 @@ from .registration import (
     slices,
     warped_grid,
 )
-from .spikes import energy_bars, raster
+from .spikes import raster
 
 __all__ = [
     "Cut",
     "checkerboard",
     "difference",
     "energy_bars",
+    "energy_by_layer",
+    "energy_figure",
     "fi_curves",
     "jacobian_map",
     "label_contours",

@@ -17,7 +17,8 @@ from ..metrics.deformation import folding_fraction, jacobian_determinant
 from ..metrics.overlap import mean_dice
 from ..synops import Report
 from .canvas import INK, PALE, PALETTE, axes_or_new, bare, colour_bar, new_figure
-from .spikes import energy_bars, raster
+from .energy import energy_bars
+from .spikes import raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""Spikes and what they cost: rasters of layers, bars of projected energy."""
+"""Spikes: rasters of layers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ParameterError, require
-from ..synops import Report, projected_energy
-from .canvas import INK, PALE, READABLE, axes_or_new, plain
+from .canvas import PALE, READABLE, axes_or_new, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-SPIKING, ANALOG, NEURONAL, CONVENTIONAL = "#0072B2", "#56B4E9", "#009E73", "#B8BEC6"
 
 
 def raster(
@@ -56,52 +53,3 @@ def raster(
     ax.set_xlabel("time step", size=9, color=PALE)
     ax.annotate("rate", (1, 1), (4, 4), xycoords="axes fraction", textcoords="offset points", size=8.5, color=PALE)
     return plain(ax, f"{title} of at most {neurons} neurons a layer")
-
-
-def energy_bars(
-    report: Report, ax: Axes | None = None, *, table: str = "fp32", title: str = "Projected energy"
-) -> Axes:
-    """The projected energy of a report, in parts, beside that of the conventional network and the usual estimate.
-
-    T, rate and cost table stand below the title: a projection without them says nothing.
-    """
-    ax = axes_or_new(ax, 7, 3.2)
-    energy = projected_energy(report, table)
-    parts = [
-        ("synapses", energy.synaptic, SPIKING),
-        ("real-valued input", energy.analog, ANALOG),
-        ("neurons", energy.neuronal, NEURONAL),
-    ]
-    unit, scale = _unit(max(energy.ann, energy.total))
-    ax.barh(2, energy.ann * scale, color=CONVENTIONAL, height=0.56)
-    left = 0.0
-    for name, value, colour in parts:
-        ax.barh(1, value * scale, left=left, color=colour, height=0.56, label=name)
-        left += value * scale
-    estimated = energy.total - energy.synaptic + energy.estimate
-    ax.barh(0, estimated * scale, color="none", edgecolor=SPIKING, hatch="////", linewidth=0.8, height=0.56)
-    for y, value in [(2, energy.ann), (1, energy.total), (0, estimated)]:
-        label = f"{value * scale:.3g} {unit}" + (f"   {energy.ratio:.1f}× less" if y == 1 and energy.ratio > 1 else "")
-        ax.text(value * scale, y, f"  {label}", va="center", size=9, color=INK)
-    ax.set_yticks(
-        [2, 1, 0], ["conventional\nnetwork", "spiking network,\nexact count", "spiking network,\nrate × MACs"], size=8.5
-    )
-    ax.set_xlim(0, 1.32 * max(energy.ann, energy.total, estimated) * scale)
-    ax.set_ylim(-0.45, 2.5)
-    ax.set_xlabel(
-        f"{unit}, {energy.conditions}\nbreak-even at rate {energy.break_even_rate:.0%}, memory and routing left out",
-        size=8.5, color=PALE, loc="left", linespacing=1.5,
-    )  # fmt: skip
-    ax.legend(
-        loc="lower right", bbox_to_anchor=(1, 1.0), ncols=3, frameon=False, fontsize=8, handlelength=1,
-        handleheight=1, columnspacing=1.2, borderaxespad=0.2, labelcolor=INK,
-    )  # fmt: skip
-    return plain(ax, title)
-
-
-def _unit(picojoules: float) -> tuple[str, float]:
-    """A unit that keeps numbers readable, and the factor from pJ to it."""
-    for unit, scale in (("pJ", 1.0), ("nJ", 1e-3), ("µJ", 1e-6)):
-        if picojoules * scale < 1000:
-            return unit, scale
-    return "mJ", 1e-9

@@ -58,7 +58,8 @@ def _backward(draw):
     x, v0 = (rng.integers(-16, 24, (n, *size)) / 8 for n in (rows, 1))
     g_s = rng.normal(size=(steps, *size))
     g_v_last = rng.normal(size=size) if draw(st.booleans()) else None
-    return (g_s, g_v_last, x, _start(draw, v0[0]), *options, draw(st.booleans()), draw(st.booleans()))
+    flags = (draw(st.booleans()) for _ in range(3))  # detach_reset, learnable, initial
+    return (g_s, g_v_last, x, _start(draw, v0[0]), *options, *flags)
 
 
 CASES = {
