@@ -376,3 +376,19 @@ def test_pooling_and_repetition_move_bits(data):
 def window_slices(pooled, size):
     for place in itertools.product(range(size), repeat=len(pooled)):
         yield tuple(slice(p, p + (m - 1) * size + 1, size) for p, m in zip(place, pooled, strict=True))
+
+
+def test_layers_of_one_name_keep_their_own_weights():
+    """Prepared weights are remembered layer by layer: two programs may call different layers the same."""
+    words = pack(np.ones((1, 4, 3, 3), bool))
+    found = []
+    for weight in (1, -1):
+        layer = SpikingLayer(
+            "conv",
+            Geometry((1, 1), (1, 1), (0, 0), (1, 1)),
+            Dynamics(1, np.ones((1, 2), np.int32), *(np.zeros(2, np.int32) for _ in range(3)), leak=1),
+            np.zeros(2, np.int32),
+            frames=Synapses(("x",), np.full((2, 4, 1, 1), weight, np.int8), np.ones(2, np.int32)),
+        )
+        found.append(kernels.spiking_layer(layer, (Packed(words, 4),), (), ())[1].spikes)
+    assert found == [18, 0]

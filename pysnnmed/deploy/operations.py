@@ -27,13 +27,9 @@ MOST_SLOTS = 2**16
 MOST_SQUARINGS = 32
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # else all layers of one name would be equal
 class Operation:
-    """One step of a program. `name` is also the name of the value it returns.
-
-    Operations that hold arrays are equal to themselves only, not to all of their name: kernels remember what they
-    prepared for one.
-    """
+    """One step of a program. `name` is also the name of the value it returns."""
 
     name: str
     kinds: ClassVar[dict[str, type[Operation]]] = {}
