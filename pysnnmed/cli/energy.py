@@ -22,7 +22,7 @@ from ..deploy.pretrained import shipped
 from ..errors import ParameterError, require
 from ..registration import DEFAULT_MODEL, analog_operations, register
 from ..synops import ARITHMETIC, PLACEMENTS, TABLES, cost_table, projected_energy
-from .common import add_running_arguments, say
+from .common import add_running_arguments, add_weights_argument, say
 from .demo import SEED, SHAPE
 
 SHOWN = tuple(table.name for table in ARITHMETIC) + tuple(
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write counts and projections as JSON")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the energy of every layer")
+    add_weights_argument(parser)
     add_running_arguments(parser)
 
 
@@ -55,12 +56,12 @@ def run(arguments: argparse.Namespace) -> None:
     (moving, fixed), data = _pair(arguments)
     align = arguments.align or ("world" if arguments.moving is None else None)
     settings = {"align": align, "backend": arguments.backend, "threads": arguments.threads}
-    result = register(moving, fixed, model=arguments.model, **settings)
+    result = register(moving, fixed, model=arguments.model, weights=arguments.weights, **settings)
     report, teacher = result.operations, arguments.teacher or f"{arguments.model}-teacher"
     if arguments.teacher or teacher in shipped():
         report = report.with_activations(analog_operations(moving, fixed, model=teacher, **settings))
     energies = [projected_energy(report, name) for name in arguments.table or SHOWN]
-    say(f"{result.model.name} on {data}, {result.backend} backend\n")
+    say(f"{result.model.name} ({result.weights} weights) on {data}, {result.backend} backend\n")
     for table in (report.table(), report.neuron_table(), report.memory_table()):
         say(table + "\n")
     for energy in energies:
