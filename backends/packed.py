@@ -24,11 +24,14 @@ class Executed(NamedTuple):
     events      spikes read: each set bit of each source once, however many outputs it reaches
     synops      weights added: a spike counts once for each output channel at each existing output it reaches
     spikes      spikes written
+    table_adds  sums looked up and added in place of single weights, where spikes are so many that this is faster; the
+                synops are then those that the spikes stand for
     """
 
     events: int
     synops: int
     spikes: int = 0
+    table_adds: int = 0
 
 
 def word_type(channels: int) -> np.dtype:

@@ -27,7 +27,10 @@ Run = Callable[..., np.ndarray | None]
 
 # Our executors by the name of the backend, each ours(graph, weights, inputs, steps, threads) -> run. What they need is
 # imported inside, so that nobody pays, in time or memory, for a side that does not run.
-OURS: dict[str, Callable[..., Run]] = {}
+OURS: dict[str, Callable[..., Run]] = {
+    "numba int8": lambda *arguments: _ours("int8", *arguments),
+    "numba float32": lambda *arguments: _ours("float32", *arguments),
+}
 
 TOLERATED = (
     1e-6  # of the spikes of one layer: summing floats in another order moves about 1 in 3e7 across the threshold
@@ -46,6 +49,12 @@ def make(
     run = torch_unet.make(name, graph, weights, inputs, steps, OPTIONS.threads)
     note(getattr(run, "note", None))
     return run
+
+
+def _ours(kind: str, *arguments) -> Run:
+    import event_programs
+
+    return event_programs.maker(kind)(*arguments)
 
 
 def note(text: str | None, _said: set[str | None] = {None}) -> None:  # noqa: B006 (one set for the whole process)
@@ -84,7 +93,8 @@ def check(
         together: dict[str, int] = {}
         for layer in neurons:
             sources = {source: values[source] for source in layer.sources}
-            spikes = make(name, [layer._replace(level=0)], {layer.name: weights[layer.name]}, sources, steps)()
+            run = make(name, [layer._replace(level=0)], {layer.name: weights[layer.name]}, sources, steps)
+            spikes = getattr(run, "unpacked", run)()
             alone[layer.name] = differing(spikes, values[layer.name])
         if len(graph) > 1:
             make(name, graph, weights, inputs, steps)(

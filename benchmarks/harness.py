@@ -91,6 +91,11 @@ def _samples(
     return samples
 
 
+def median_time(function: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call of one function alone, after one that compiles and warms up."""
+    return median(_samples({"": function}, repeats, settle=False, budget=None)[""])
+
+
 def _time(function: Callable[[], object], calls: int) -> float:
     start = perf_counter()
     for _ in range(calls):

@@ -14,7 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 import unet_graph
-from unet_graph import CONVOLUTIONS, IMAGE, IMAGE_CHANNELS, NEURONS, UNET, Layer, Weights, convolve, fire, walk
+from unet_graph import (
+    CONVOLUTIONS,
+    IMAGE,
+    IMAGE_CHANNELS,
+    IMAGE_GRID,
+    NEURONS,
+    UNET,
+    Layer,
+    Weights,
+    currents,
+    fire,
+    walk,
+    weighted_sums,
+)
 
 from pysnnmed.data.files import atomic_write
 from pysnnmed.data.generate import generate_pair
@@ -44,7 +57,7 @@ def generated_image(size: Sequence[int], seed: int = 0) -> np.ndarray:
     pair = generate_pair(size, rng)
     image = np.stack([pair.moving, pair.fixed])
     real, imaginary = (rng.standard_normal(image.shape, dtype=np.float32) * np.float32(NOISE) for _ in range(2))
-    return np.hypot(image + real, imaginary)
+    return np.rint(np.hypot(image + real, imaginary) / IMAGE_GRID).astype(np.float32) * np.float32(IMAGE_GRID)
 
 
 def calibrate(
@@ -63,11 +76,11 @@ def calibrate(
             return unet_graph.upsample(*sources)
         if layer.kind == "head":
             return None
-        current = convolve(layer, weights[layer.name], sources)
+        sums = weighted_sums(layer, weights[layer.name], sources)
         sources.clear()
-        gain = _gain(current, steps, rate)
+        gain = _gain(currents(_sample(sums), weights[layer.name]), steps, rate)
         scaled[layer.name] = weights[layer.name].times(gain)
-        spikes = fire(current, steps, gain)
+        spikes = fire(currents(sums, scaled[layer.name]), steps)
         rates[layer.name] = float(spikes.mean())
         return spikes
 
@@ -75,12 +88,17 @@ def calibrate(
     return scaled, rates
 
 
-def _gain(current: np.ndarray, steps: int, rate: float) -> float:
-    """The gain at which neurons with these currents [T or 1, C, *S] fire at `rate`, to four digits."""
-    sample = current.reshape(*current.shape[:2], -1)
-    if sample.shape[2] > ENOUGH_VOXELS:  # drawn at random: a regular grid would see too much of the border
-        drawn = np.random.default_rng(0).integers(sample.shape[2], size=ENOUGH_VOXELS)
-        sample = sample[:, :, np.sort(drawn)]
+def _sample(sums: np.ndarray) -> np.ndarray:
+    """Voxels of sums [T or 1, C, *S], enough to tell a rate: [T or 1, C, N]."""
+    flat = sums.reshape(*sums.shape[:2], -1)
+    if flat.shape[2] <= ENOUGH_VOXELS:
+        return flat.copy()
+    # drawn at random: a regular grid would see too much of the border
+    return flat[:, :, np.sort(np.random.default_rng(0).integers(flat.shape[2], size=ENOUGH_VOXELS))]
+
+
+def _gain(sample: np.ndarray, steps: int, rate: float) -> float:
+    """The gain at which neurons with these currents [T or 1, C, N] fire at `rate`, to four digits."""
     low, high = np.log(GAINS)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2

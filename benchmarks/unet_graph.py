@@ -5,8 +5,9 @@ neurons: 3x3x3 convolutions, maximum over 2x2x2 voxels, nearest upsampling, conc
 resolution. Only the first convolution sees analog values; its current is the same at every time step.
 
 A neuron of channel o at step t, with current I:  h = v / 2 + I;  s = 1 if h >= 1 else 0;  v = h - s.
-Weights are int8 with one scale for each output channel, and the float weight *is* scale[o] * q[o, c, k], so that an
-integer network and a float one compute the same thing.
+Weights are int8 with one scale for each output channel, and the float weight *is* scale[o] * q[o, c, k]. Scales, biases
+and images are multiples of small powers of two, so that sums of floats are exact in whatever order they are taken: an
+integer network and a float one compute the same thing, and so do all sides of a comparison.
 
 `execute` is the meaning of the graph; whoever runs it faster must give the same spikes, up to the order in which float
 currents are summed.
@@ -24,6 +25,9 @@ from pysnnmed import kernels
 BETA = 0.5
 THRESHOLD = 1.0
 TAPS = 27
+GRID = 2.0**-13  # of scales and biases; with it currents below 2**11 are exact in float32
+IMAGE_GRID = 2.0**-7  # of voxels; with both, currents below 16 are exact
+IMAGE_LIMIT = 2.0  # voxels are smaller
 
 
 class Layer(NamedTuple):
@@ -85,8 +89,13 @@ class Weights(NamedTuple):
         return self.q * self.scale.reshape(-1, 1, 1, 1, 1)
 
     def times(self, gain: float) -> Weights:
-        """The same q with `gain` times the currents."""
-        return Weights(self.q, self.scale * np.float32(gain), self.bias * np.float32(gain))
+        """The same q with `gain` times the currents, up to the grid."""
+        return Weights(self.q, _on_grid(self.scale * np.float32(gain)), _on_grid(self.bias * np.float32(gain)))
+
+
+def _on_grid(numbers: np.ndarray, grid: float = GRID) -> np.ndarray:
+    """The nearest multiples of the grid."""
+    return (np.rint(numbers / grid) * grid).astype(np.float32)
 
 
 def channels_in(graph: Sequence[Layer], layer: Layer, inputs: Mapping[str, int]) -> int:
@@ -170,16 +179,28 @@ def execute(
 
 def convolve(layer: Layer, weights: Weights, sources: Sequence[np.ndarray]) -> np.ndarray:
     """Currents [T, C, *S] float32 of spikes, or [1, C, *S] of an image."""
+    return currents(weighted_sums(layer, weights, sources), weights)
+
+
+def weighted_sums(layer: Layer, weights: Weights, sources: Sequence[np.ndarray]) -> np.ndarray:
+    """The convolution with q alone: exact, whatever the order of the sums."""
     if layer.kind == "analog":
         sources = [source[None] for source in sources]
     out = np.empty((len(sources[0]), layer.channels, *sources[0].shape[2:]), np.float32)
+    q, each = weights.q.astype(np.float32), (1, 1, 1)
     with kernels.use_backend(kernels.fastest()):
         for t in range(len(out)):
             x = np.concatenate([source[t : t + 1] for source in sources], axis=1, dtype=np.float32)
-            out[t] = kernels.run("conv_forward", x, weights.float32, weights.bias, (1, 1, 1), (1, 1, 1), (1, 1, 1), 1)[
-                0
-            ]
+            out[t] = kernels.run("conv_forward", x, q, None, each, each, each, 1)[0]
     return out
+
+
+def currents(sums: np.ndarray, weights: Weights) -> np.ndarray:
+    """scale * sums + bias, in place."""
+    for c, (scale, bias) in enumerate(zip(weights.scale, weights.bias, strict=True)):
+        sums[:, c] *= scale
+        sums[:, c] += bias
+    return sums
 
 
 def fire(current: np.ndarray, steps: int, gain: float = 1.0) -> np.ndarray:

@@ -376,3 +376,50 @@ def test_pooling_and_repetition_move_bits(data):
 def window_slices(pooled, size):
     for place in itertools.product(range(size), repeat=len(pooled)):
         yield tuple(slice(p, p + (m - 1) * size + 1, size) for p, m in zip(place, pooled, strict=True))
+
+
+def test_layers_of_one_name_keep_their_own_weights():
+    """Prepared weights are remembered layer by layer: two programs may call different layers the same."""
+    words = pack(np.ones((1, 4, 3, 3), bool))
+    found = []
+    for weight in (1, -1):
+        layer = SpikingLayer(
+            "conv",
+            Geometry((1, 1), (1, 1), (0, 0), (1, 1)),
+            Dynamics(1, np.ones((1, 2), np.int32), *(np.zeros(2, np.int32) for _ in range(3)), leak=1),
+            np.zeros(2, np.int32),
+            frames=Synapses(("x",), np.full((2, 4, 1, 1), weight, np.int8), np.ones(2, np.int32)),
+        )
+        found.append(kernels.spiking_layer(layer, (Packed(words, 4),), (), ())[1].spikes)
+    assert found == [18, 0]
+
+
+# ---------------------------------------------------------------------------------------------------- many spikes
+
+
+@pytest.mark.parametrize(
+    ("geometry", "shape"),
+    [
+        (Geometry((3, 3), (1, 1), (1, 1), (1, 1)), (48, 50)),
+        (Geometry((2, 3), (2, 2), (1, 2), (1, 1)), (40, 61)),
+        (Geometry((3, 4), (2, 2), (1, 1), (1, 1), 1, True), (40, 41)),
+    ],
+)
+@pytest.mark.parametrize("outputs", [16, 40, 130])
+@pytest.mark.parametrize("part", ["frames", "rates"])
+def test_many_spikes_are_looked_up_in_tables_and_counted_alike(geometry, shape, outputs, part, rng):
+    weight = rng.integers(-20, 21, (outputs, 24 + 16, *geometry.kernel)).astype(np.int8)
+    layer, _ = conv_layer(weight[..., :1, :1], steps=2)
+    synapses = Synapses(("a", "b"), weight, rng.integers(1, 3, outputs).astype(np.int32))
+    layer = SpikingLayer("layer", geometry, layer.dynamics, layer.bias, **{part: synapses})
+    arrays = tuple((rng.random((n, c, *shape)) < 0.9).astype(np.uint8) for n, c in ((2, 24), (4, 16)))
+    _, executed = check(layer, {part: arrays})
+    assert executed.table_adds > 0
+
+
+def test_few_spikes_are_added_one_by_one(rng):
+    layer, _ = conv_layer(rng.integers(-20, 21, (16, 64, 3, 3)).astype(np.int8))
+    bits = (rng.random((1, 64, 200, 200)) < 0.05).astype(np.uint8)
+    _, executed = run(layer, {"frames": (bits,)})
+    assert executed.events > 1 << 16
+    assert executed.table_adds == 0

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pysnnmed import kernels, synops
@@ -141,7 +141,7 @@ def test_a_layer_follows_its_equations(drawn):
     spikes, events, connections = looped_layer(layer, values, sources)
     np.testing.assert_array_equal(unpack(words, len(layer.bias)), spikes)
     np.testing.assert_array_equal(words, pack(spikes))  # the bits beyond the channels are zero
-    assert executed == (events, connections, spikes.sum())
+    assert (executed.events, executed.synops, executed.spikes) == (events, connections, spikes.sum())
 
 
 @given(data=st.data())
@@ -156,7 +156,7 @@ def test_a_read_out_follows_its_equation(data):
     want = operation.synapses.factor.reshape(column) * total.astype(np.float32) + operation.bias.reshape(column)
     out, executed = kernels.run("read_out", operation, tuple(sources[name] for name in operation.sources))
     np.testing.assert_array_equal(out, want)
-    assert executed == (x.sum(), (x * reached).sum(), 0)
+    assert (executed.events, executed.synops, executed.spikes) == (x.sum(), (x * reached).sum(), 0)
 
 
 @given(data=st.data(), size=st.integers(1, 3))
@@ -475,6 +475,29 @@ def test_an_active_meter_gets_the_counts_and_warming_up_none():
     assert meter.report() == found.report
 
 
+@settings(max_examples=10)
+@given(program=programs.programs())
+def test_every_program_can_be_warmed_up(program):
+    assert Executor(program).warm_up() >= 0
+
+
+def test_warming_up_meets_silent_and_full_layers(monkeypatch):
+    seen, whole = [], kernels.run
+
+    def watched(kernel, *arguments):
+        if kernel in ("spiking_layer", "read_out"):
+            seen.append((kernel, whole(kernel, *arguments)[1].events, arguments[0].name))
+        return whole(kernel, *arguments)
+
+    monkeypatch.setattr(kernels, "run", watched)
+    program = two_layers()
+    Executor(program).warm_up()
+    positions = 2 ** (2 * 6)  # the least power of two on two axes that is at least WARMING_POSITIONS
+    spikes = 3 * 4 * positions
+    assert [events for _, events, name in seen if name == "second"] == [0, 2 * spikes]
+    assert [events for _, events, name in seen if name == "head"] == [0, spikes]
+
+
 def test_warming_up_tells_how_far_it_is():
     seen = []
     Executor(two_layers()).warm_up(lambda *progress: seen.append(progress))
@@ -537,6 +560,42 @@ def test_wrong_inputs_are_refused(case):
     inputs, message = WRONG_INPUTS[case]
     with pytest.raises(ProgramError, match=message):
         execute(two_layers(), inputs)
+
+
+def test_inputs_of_other_types_are_converted():
+    program, image = two_layers(), np.arange(30).reshape(1, 5, 6) % 2
+    wanted = execute(program, {"image": image.astype(np.float32)}).outputs["head"]
+    for array in (image, image.astype(bool), image.astype(np.float64), np.asfortranarray(image.astype(np.float32))):
+        np.testing.assert_array_equal(execute(program, {"image": array}).outputs["head"], wanted)
+
+
+def test_a_program_of_nothing_returns_its_inputs():
+    x = np.ones((1, 4), np.float32)
+    found = execute(Program({"x": 1}, (), ("x",), 1), {"x": x}).outputs["x"]
+    np.testing.assert_array_equal(found, x)
+    assert not np.shares_memory(found, x)
+
+
+def test_plans_are_made_once_for_each_shape_backend_and_number_of_threads():
+    executor = Executor(two_layers())
+    plan = executor.plan((5, 6))
+    assert executor.plan((5, 6)) is plan
+    assert executor.plan((6, 6)) is not plan
+    with kernels.use_threads(1 + kernels.threads()):
+        assert executor.plan((5, 6)) is not plan
+    for n in range(1, 99):
+        executor.plan((n, 6))
+    assert len(executor._plans) < 99
+
+
+def test_what_is_no_number_is_quantized_to_the_lowest():
+    huge = np.full((1, 2), 3e38, np.float32)
+    operations = (Enlarge("inf", "x", "x", 3.0), Integrate("nan", "inf", 1), Quantize("q", "nan", 2.0, -1.0, 1.0))
+    program = Program({"x": 1}, operations, ("nan", "q"), 1, example=(2,))
+    with np.errstate(all="ignore"):
+        found = execute(program, {"x": huge}).outputs
+    assert np.isnan(found["nan"]).any()
+    np.testing.assert_array_equal(found["q"][np.isnan(found["nan"])], -2.0)
 
 
 def test_inputs_that_do_not_lie_on_one_grid_are_refused():

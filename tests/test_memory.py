@@ -64,6 +64,18 @@ def test_values_that_live_together_do_not_share_memory(program, data):
     assert plan.busiest <= plan.arena <= total + memory.ALIGNMENT
 
 
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9), st.integers(0, 9)), max_size=12))
+def test_any_lives_find_places_that_do_not_overlap(lives):
+    wanted = [memory.Place(str(i), 0, n, min(a, b), max(a, b)) for i, (n, a, b) in enumerate(lives)]
+    placed = memory.placed(wanted)
+    assert [replace(place, start=0) for place in placed] == wanted
+    assert all(place.start >= 0 and place.start % memory.ALIGNMENT == 0 for place in placed)
+    for one, other in itertools.combinations([place for place in placed if place.nbytes], 2):
+        together = max(one.first, other.first) <= min(one.last, other.last)
+        apart = one.start + one.nbytes <= other.start or other.start + other.nbytes <= one.start
+        assert apart or not together
+
+
 @given(case=programs.cases())
 def test_the_arena_is_as_large_as_planned(case):
     executor = Executor(case.program)
@@ -124,6 +136,20 @@ def network(integer, ndim=3):
         Warp("moved", "image", "displacement"),
     )
     return Program({"image": 1}, operations, ("displacement", "moved"), ndim, multiple=4)
+
+
+def test_every_source_of_an_operation_holds_its_memory():
+    places = memory.plan(network(True), (16, 16, 16)).places
+    lives = {name: (place.first, place.last) for name, place in places.items()}
+    assert lives == {
+        "grey": (0, 1),
+        "down": (1, 4),  # refined reads it as its rates
+        "pooled": (2, 3),
+        "repeated": (3, 4),
+        "refined": (4, 5),
+        "velocity": (5, 6),
+        "field": (6, 7),
+    }
 
 
 def fields(ndim):

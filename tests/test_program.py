@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from pysnnmed.deploy.operations import (
@@ -58,6 +58,7 @@ def test_drawn_programs_are_valid_and_typed(program):
 def test_drawn_programs_hold_every_operation():
     seen = set()
 
+    @settings(max_examples=80, phases=[Phase.generate])
     @given(programs.programs())
     def look(program):
         seen.update(type(operation).__name__ for operation in program.operations)
@@ -357,7 +358,7 @@ def doubled(layer, grown):
     return replace(layer, dynamics=replace(layer.dynamics, **dynamics), bias=bias, **parts)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(drawn=extreme_layers())
 def test_no_accepted_layer_can_leave_int32(drawn):
     assert largest_number(*drawn) <= INT32

@@ -150,7 +150,7 @@ def test_whole_potentials_stay_within_the_stated_bound(neuron, data):
 
 def test_a_dyadic_leak_takes_no_more_bits_than_it_needs():
     unit, _ = Unit.below(np.array([0.01]), 1, 1.0, 12)
-    for beta, leak, shift in [(1.0, 1, 0), (0.0, 0, 0), (0.75, 3, 2), (0.9, round(0.9 * 2**12), 12)]:
+    for beta, leak, shift in [(1.0, 1, 0), (0.0, 0, 0), (0.75, 3, 2), (0.9, 3686, 12), (0.85, 3482, 12)]:  # of 4096
         found = whole_dynamics(membrane(LIF(beta=beta)), 2, unit, 12)
         assert (found.leak, found.shift) == (leak, shift)
     assert not whole_dynamics(membrane(IF()), 2, unit, 12).leaks

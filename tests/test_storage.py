@@ -204,7 +204,7 @@ def leaves(value, path=()):
 ODD = [None, True, -1, 0, 2, 10**12, 0.5, -1e308, "", "head", "\ud800", [], [0], [[1]], {}, {"name": "x"}]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(program=programs.programs(most=3), data=st.data())
 def test_any_odd_field_is_refused_or_fits(program, data):
     text, arrays = storage.to_text(program)

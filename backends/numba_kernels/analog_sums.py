@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from .vectors import multiply_add, store_rows, zero_rows
+from .simd import clear, copy
+from .vectors import add_from, load, multiply, multiply_add, store, store_rows, zero_rows
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -26,14 +27,20 @@ def lay_out(values, size, z_taps, y_taps, laid, channels, first_channel, pitch, 
                 at_z, at_y = z_taps[z, kz], y_taps[y, ky]
                 for c in range(count):
                     to = (((j * nz + kz) * ny + ky) * channels + first_channel + c) * pitch
-                    row = laid[to : to + pitch]
-                    row[:] = 0
-                    if at_z >= 0 and at_y >= 0:
-                        at = ((c * depth + at_z) * height + at_y) * width
-                        first = max(0, -(origin // spacing))
-                        last = min(width, (pitch - 1 - origin) // spacing + 1)
+                    if at_z < 0 or at_y < 0:
+                        clear(laid, to, pitch)
+                        continue
+                    at = ((c * depth + at_z) * height + at_y) * width
+                    first = max(0, -(origin // spacing))
+                    last = max(first, min(width, (pitch - 1 - origin) // spacing + 1))
+                    if spacing == 1:
+                        clear(laid, to, first + origin)
+                        copy(laid, to + first + origin, values, at + first, last - first)
+                        clear(laid, to + last + origin, pitch - last - origin)
+                    else:
+                        clear(laid, to, pitch)
                         for x in range(first, last):
-                            row[x * spacing + origin] = values[at + x]
+                            laid[to + x * spacing + origin] = values[at + x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -60,5 +67,5 @@ def add_dense(
                 store_rows(total, room, 0)
                 for p in range(min(len(positions), width - x)):
                     to = (j * width + x + p) * lanes + block * n
-                    for c in range(n):
-                        out[to + c] += out.dtype.type(room[p * n + c]) * factor[block * n + c]
+                    sums = multiply(load(out, room, p * n, blocks), load(out, factor, block * n, blocks))
+                    store(add_from(sums, out, to), out, to)

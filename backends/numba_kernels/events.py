@@ -36,6 +36,7 @@ from .layouts import (
 from .merging import MOST_WORDS, WORD, count_bits, merge
 from .read_out import read_rows
 from .row_sums import gather, roll
+from .tables import GROUPS, dense_is_cheaper, look_up, tables_of
 
 _CHUNK_BYTES = 1536 << 10  # of scratch a thread works in, if a row needs no more: part of the L2 cache
 _MOST_ROWS = 64  # of a chunk
@@ -92,7 +93,7 @@ def spiking_layer(
         def run(first: int, rows: int) -> tuple[int, int]:
             count, synops, sums = rows * plane.columns, 0, values
             if varies:
-                fill_rows(constant, numbers.bias, count)
+                fill_rows(blocks, constant, numbers.bias, count)
             for part_run, factor in still_runs:
                 sums, reached = part_run(first, rows)
                 synops += reached
@@ -113,8 +114,8 @@ def spiking_layer(
         return run
 
     reached, spikes = _in_chunks(prepare, bytes_for, plane, max((part.slots for part in sums), default=1), scratch)
-    events = sum(_events(source) for source in (*frames, *rates))
-    return out, Executed(events, reached * channels, spikes)
+    table_adds = sum(part.table_adds for part in sums) * channels
+    return out, Executed(sum(part.events for part in sums), reached * channels, spikes, table_adds)
 
 
 def read_out(
@@ -142,7 +143,7 @@ def read_out(
         return run
 
     reached, _ = _in_chunks(prepare, part.bytes_for, plane, part.slots, scratch)
-    return out, Executed(sum(_events(source) for source in sources), reached * channels)
+    return out, Executed(part.events, reached * channels, 0, part.table_adds * channels)
 
 
 def layer_scratch(operation: Any, in_shape: Sizes) -> int:
@@ -191,6 +192,8 @@ class _Plane:
         self.kernel, self.transposed = tuple(axis[1] for axis in axes), bool(geometry.transposed)
         self.z_taps, self.y_taps, self.x_taps = (taps.axis_taps(*axis) for axis in axes)
         self.readers = taps.axis_readers(*axes[2])
+        # rows of outputs that see a row of inputs, on average
+        self.seen_by_rows = float(taps.axis_readers(*axes[0]).mean() * taps.axis_readers(*axes[1]).mean())
         self.stride, self.padding, self.dilation = axes[2][2:5]
         self.rolls = axes[2][1:6] == (3, 1, 1, 1, False)
 
@@ -280,6 +283,20 @@ class _SpikeSums:
     steps: int
     slots: int
     joined: bool
+    events: int
+    tables: np.ndarray | None  # to use them instead of the weights
+
+    @property
+    def table_adds(self) -> int:
+        """Sums that are looked up for each output channel."""
+        if self.tables is None:
+            return 0
+        plane, x_taps = self.plane, self.plane.own_columns if self.joined else self.plane.x_taps
+        in_z, in_y, words = plane.z_taps >= 0, plane.y_taps >= 0, 0
+        for bits in self.weights.merging.rows.reshape(-1, WORD, 3):
+            seen = {(kz, ky) for kz, ky, _ in bits.tolist() if kz >= 0}
+            words += int(np.logical_or.reduce([in_z[:, kz, None] & in_y[:, ky] for kz, ky in seen]).sum())
+        return self.steps * self.slots * words * int((x_taps >= 0).sum()) * GROUPS
 
     @property
     def columns(self) -> int:
@@ -302,9 +319,7 @@ class _SpikeSums:
         start = room.take(width + 1, np.int64)
         blocks = blocks_of(weights.block)
         sources = list(zip(self.sources, weights.merging.items, strict=True))
-        kernel, extra = gather, (plane.own_columns if self.joined else plane.x_taps,)
-        if plane.rolls and not self.joined:
-            kernel, extra = roll, ()
+        rolls, x_taps = plane.rolls and not self.joined, plane.own_columns if self.joined else plane.x_taps
 
         def run(first: int, rows: int) -> tuple[np.ndarray, int]:
             reached = 0
@@ -315,10 +330,21 @@ class _SpikeSums:
                         words, size, levels, plane.z_taps, plane.y_taps, items, merged, active, n_words, i == 0,
                         first, rows, steps, level, count,
                     )  # fmt: skip
-                reached += kernel(
-                    blocks, merged, active, weights.weights, weights.n_blocks, sums, rows, steps, count,
-                    n_words, width, plane.readers, events, start, level > 0, *extra,
-                )  # fmt: skip
+                if self.tables is not None:
+                    reached += look_up(
+                        blocks, merged, active, self.tables, weights.n_blocks, sums, rows, steps, count,
+                        n_words, width, plane.readers, level > 0, x_taps,
+                    )  # fmt: skip
+                elif rolls:
+                    reached += roll(
+                        blocks, merged, active, weights.weights, weights.n_blocks, sums, rows, steps, count,
+                        n_words, width, plane.readers, events, start, level > 0,
+                    )  # fmt: skip
+                else:
+                    reached += gather(
+                        blocks, merged, active, weights.weights, weights.n_blocks, sums, rows, steps, count,
+                        n_words, width, plane.readers, events, start, level > 0, x_taps,
+                    )  # fmt: skip
             return sums, reached
 
         return run
@@ -345,7 +371,16 @@ def _spike_sums(
         (np.ascontiguousarray(source.words).reshape(-1), (*plane.size, source.words.shape[-1]), n)
         for source, n in zip(sources, levels, strict=True)
     )
-    return _SpikeSums(plane, weights, factor, laid, steps, slots, joined)
+    events = sum(map(_events, sources))
+    taps_of_row = 1 if joined else plane.kernel[2]
+    rolled = plane.rolls and not joined
+    # of a row of outputs, on average: the share of its leading taps inside the volume, and the events of a column
+    share = plane.seen_by_rows * plane.size[0] * plane.size[1] / (plane.rows * plane.kernel[0] * plane.kernel[1])
+    per_column = events * plane.seen_by_rows / (steps * slots * plane.rows * plane.width)
+    tables = None
+    if dense_is_cheaper(events, per_column, weights, share, taps_of_row):
+        tables = once_for(owner, (*key, "tables"), lambda: tables_of(weights, taps_of_row, rolled))
+    return _SpikeSums(plane, weights, factor, laid, steps, slots, joined, events, tables)
 
 
 @dataclass(frozen=True)

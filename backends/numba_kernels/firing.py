@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from .vectors import add, bits, load, multiply, popcount, reached, shift_down, splat, subtract, where, zeros
+from .vectors import add, bits, load, multiply, popcount, reached, shift_down, splat, store, subtract, where, zeros
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -60,12 +60,12 @@ def fire(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fill_rows(rows, row, count):
+def fill_rows(blocks, rows, row, count):
     """rows [count, lanes] = row [lanes]."""
-    n = row.size
-    for i in range(count):
-        for c in range(n):
-            rows[i * n + c] = row[c]
+    for lane in range(0, row.size, 16 * len(blocks)):
+        numbers = load(row, row, lane, blocks)
+        for i in range(count):
+            store(numbers, rows, i * row.size + lane)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from .vectors import COMPRESSES, compress_bits, popcount, trailing_zeros
+from .vectors import COLUMNS, COMPRESSES, at, compress_bits, merge_columns, popcount, trailing_zeros
 
 WORD = 64
 MOST_WORDS = 1024  # an event is the index of its weights in 16 bits
@@ -85,29 +85,29 @@ def merge(
                     row = merged[to : to + width]
                     if level + s < levels:
                         slot = t * levels + level + s
-                        at = ((slot * depth + at_z) * height + at_y) * width * per_position
-                        if per_position == 1:
-                            _put(words[at : at + width], shift, first, row)
-                        else:
-                            stop = at + width * per_position
-                            _put(words[at + word : stop : per_position], shift, first, row)
+                        source = ((slot * depth + at_z) * height + at_y) * width * per_position
+                        _put(words, source + word, per_position, shift, first, row)
                     elif first:
                         row[:] = 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _put(words, shift, first, row):
-    if first:
-        for x in range(row.size):
-            row[x] = np.uint64(words[x]) << shift
-    else:
-        for x in range(row.size):
-            row[x] |= np.uint64(words[x]) << shift
+def _put(words, start, step, shift, first, row):
+    """row = words[start], words[start + step], ... shifted up; joined to what is there unless it is the first."""
+    n = row.size
+    done = 0
+    if step == 1:
+        for x in range(0, n - COLUMNS + 1, COLUMNS):
+            merge_columns(words, start + x, shift, first, row, x)
+        done = n // COLUMNS * COLUMNS
+    for x in range(done, n):
+        word = np.uint64(words[start + x * step]) << shift
+        row[x] = word if first else row[x] | word
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def list_events(merged, at, active, first_active, slots, n_words, width, readers, events, start):
-    """List the set bits of the merged words [slots, n_words, width] from `at` on, column by column.
+def list_events(merged, first, active, first_active, slots, n_words, width, readers, events, start):
+    """List the set bits of the merged words [slots, n_words, width] from `first` on, column by column.
 
     The events of column x are events[start[x] : start[x + 1]], each the index of a row of weights. Returns how many
     outputs they reach, if events of column x reach readers[x] of them.
@@ -117,8 +117,8 @@ def list_events(merged, at, active, first_active, slots, n_words, width, readers
         start[x] = total
         for s in range(slots):
             for w in range(n_words):
-                if active[first_active + w]:
-                    word = merged[at + (s * n_words + w) * width + x]
+                if at(active, first_active + w):
+                    word = at(merged, first + (s * n_words + w) * width + x)
                     if COMPRESSES:
                         total += compress_bits(word, w * WORD, events, total)
                     else:

@@ -16,11 +16,11 @@ def read_rows(sums, width, lanes, x_taps, factor, bias, out, first_row, rows):
     columns, taps = x_taps.shape
     channels = len(bias)
     for j in range(rows):
-        for o in range(channels):
-            for x in range(columns):
+        for x in range(columns):
+            for o in range(channels):
                 total = sums[0] - sums[0]
                 for k in range(taps):
                     column = x_taps[x, k]
                     if column >= 0:
-                        total += sums[(j * width + column) * lanes + k * channels + o]
-                out[o, (first_row + j) * columns + x] = np.float32(total) * factor[o] + bias[o]
+                        total += sums[np.uint64((j * width + column) * lanes + k * channels + o)]
+                out[o, np.uint64((first_row + j) * columns + x)] = np.float32(total) * factor[o] + bias[o]

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from .merging import WORD, list_events
-from .vectors import add_from, store, zeros
+from .vectors import add_from, at, store, zeros
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -30,16 +30,16 @@ def roll(
     reached = 0
     for j in range(rows):
         for t in range(steps):
-            at = (j * steps + t) * slots * n_words * width
-            reached += list_events(merged, at, active, j * n_words, slots, n_words, width, readers, events, start)
+            first = (j * steps + t) * slots * n_words * width
+            reached += list_events(merged, first, active, j * n_words, slots, n_words, width, readers, events, start)
             for block in range(n_blocks):
                 base = block * n_words * WORD * pitch
                 out = (t * rows + j) * width * lanes + block * n
                 left, here = zeros(sums, blocks), zeros(sums, blocks)
                 for x in range(width):
                     right = zeros(sums, blocks)
-                    for e in range(start[x], start[x + 1]):
-                        row = base + np.int64(events[e]) * pitch
+                    for e in range(at(start, x), at(start, x + 1)):
+                        row = base + np.int64(at(events, e)) * pitch
                         left = add_from(left, weights, row)
                         here = add_from(here, weights, row + n)
                         right = add_from(right, weights, row + 2 * n)
@@ -70,8 +70,8 @@ def gather(
     reached = 0
     for j in range(rows):
         for t in range(steps):
-            at = (j * steps + t) * slots * n_words * width
-            reached += list_events(merged, at, active, j * n_words, slots, n_words, width, readers, events, start)
+            first = (j * steps + t) * slots * n_words * width
+            reached += list_events(merged, first, active, j * n_words, slots, n_words, width, readers, events, start)
             for block in range(n_blocks):
                 base = block * n_words * WORD * pitch
                 out = (t * rows + j) * outputs * lanes + block * n
@@ -80,8 +80,9 @@ def gather(
                     for k in range(taps):
                         column = x_taps[x, k]
                         if column >= 0:
-                            for e in range(start[column], start[column + 1]):
-                                total = add_from(total, weights, base + np.int64(events[e]) * pitch + k * n)
+                            tap = base + k * n
+                            for e in range(at(start, column), at(start, column + 1)):
+                                total = add_from(total, weights, tap + np.int64(at(events, e)) * pitch)
                     if onto:
                         total = add_from(total, sums, out + x * lanes)
                     store(total, sums, out + x * lanes)

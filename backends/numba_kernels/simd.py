@@ -7,8 +7,9 @@ registers of the machine; LLVM compiles the same source for any of them.
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
@@ -256,3 +257,189 @@ def clear(typing_context, target, at, n):
         return context.get_dummy_value()
 
     return types.void(target, types.intp, types.intp), generate
+
+
+# A window is a Tile with a row for each tap (ky, kx) of a plane of a kernel, which holds the vectors of a block of
+# outputs. The compiler must know its shape, so it is given as tuples: rows, columns and vectors are their lengths.
+
+
+def _window(like: types.Array, rows: types.BaseTuple, columns: types.BaseTuple, vectors: types.BaseTuple) -> Tile:
+    return Tile(like.dtype, len(rows) * len(columns), len(vectors))
+
+
+def _window_addresses(builder, tile: Tile, columns: types.BaseTuple, position, pitch):
+    """(index in the tile, index in the array) of each vector of a window whose tap (0, 0) lies at `position`."""
+    block = tile.vectors * tile.lanes
+    for tap in range(tile.rows):
+        row, column = divmod(tap, len(columns))
+        start = builder.sub(position, builder.mul(pitch, _INDEX(row)))
+        for v in range(tile.vectors):
+            yield tap * tile.vectors + v, builder.add(start, _INDEX(v * tile.lanes - column * block))
+
+
+@intrinsic
+def window_zeros(typing_context, like, rows, columns, vectors):
+    """A window of zeros, of the element type of the array `like`."""
+    tile = _window(like, rows, columns, vectors)
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(like, rows, columns, vectors), generate
+
+
+@intrinsic
+def load_window(typing_context, array, index, rows, columns, vectors):
+    """The window whose vectors stand side by side from array[index] on."""
+    tile = _window(array, rows, columns, vectors)
+
+    def generate(context, builder, signature, args):
+        total = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for i in range(tile.rows * tile.vectors):
+            x = _load_vector(context, builder, tile, signature.args[0], args[0], args[1], i * tile.lanes)
+            total = builder.insert_value(total, x, i)
+        return total
+
+    return tile(array, types.intp, rows, columns, vectors), generate
+
+
+@intrinsic
+def add_window(typing_context, tile, array, index):
+    """Add a window to the vectors that stand side by side from array[index] on."""
+
+    def generate(context, builder, signature, args):
+        total, out, index = args
+        for i in range(tile.rows * tile.vectors):
+            before = _load_vector(context, builder, tile, signature.args[1], out, index, i * tile.lanes)
+            pointer = _address(context, builder, signature.args[1], out, index, i * tile.lanes, tile.vector)
+            total_i = builder.extract_value(total, i)
+            builder.store(builder.fadd(before, total_i), pointer, align=tile.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.intp), generate
+
+
+@intrinsic
+def scatter_window(typing_context, tile, scale, array, position, pitch, columns):
+    """array[position - ky * pitch - kx * block : ... + block] += scale * tile[ky, kx], block = vectors * lanes."""
+
+    def generate(context, builder, signature, args):
+        total, scale, out, position, pitch, _ = args
+        factor = _broadcast(builder, tile, scale)
+        for i, at in _window_addresses(builder, tile, columns, position, pitch):
+            before = _load_vector(context, builder, tile, signature.args[2], out, at)
+            after = _multiply_add(builder, tile, factor, builder.extract_value(total, i), before)
+            pointer = _address(context, builder, signature.args[2], out, at, kind=tile.vector)
+            builder.store(after, pointer, align=tile.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(tile, tile.element, array, types.intp, types.intp, columns), generate
+
+
+@intrinsic
+def gather_window(typing_context, tile, scale, array, position, pitch, columns):
+    """tile[ky, kx] + scale * array[position - ky * pitch - kx * block : ... + block], block = vectors * lanes."""
+
+    def generate(context, builder, signature, args):
+        total, scale, source, position, pitch, _ = args
+        factor = _broadcast(builder, tile, scale)
+        for i, at in _window_addresses(builder, tile, columns, position, pitch):
+            x = _load_vector(context, builder, tile, signature.args[2], source, at)
+            total = builder.insert_value(
+                total, _multiply_add(builder, tile, factor, x, builder.extract_value(total, i)), i
+            )
+        return total
+
+    return tile(tile, tile.element, array, types.intp, types.intp, columns), generate
+
+
+@intrinsic
+def transpose(typing_context, source, position, pitch, target, at, target_pitch):
+    """target[at + i * target_pitch + j] = source[position + j * pitch + i] for i and j below `lanes`.
+
+    Square blocks of half the size change places, then blocks of half of that, down to single elements.
+    """
+    tile = Tile(source.dtype, 1, 1)
+    n = tile.lanes
+
+    def generate(context, builder, signature, args):
+        source, position, pitch, target, at, target_pitch = args
+        source_type, target_type = signature.args[0], signature.args[3]
+        rows = []
+        for j in range(n):
+            row = builder.add(position, builder.mul(pitch, _INDEX(j)))
+            rows.append(_load_vector(context, builder, tile, source_type, source, row))
+        size = n
+        while size > 1:
+            size //= 2
+            upper = [lane if not lane & size else lane - size + n for lane in range(n)]
+            masks = (upper, [lane + size for lane in upper])
+            kept, moved = (ir.Constant(ir.VectorType(ir.IntType(32), n), mask) for mask in masks)
+            for j in (j for j in range(n) if not j & size):
+                a, b = rows[j], rows[j + size]
+                rows[j], rows[j + size] = builder.shuffle_vector(a, b, kept), builder.shuffle_vector(a, b, moved)
+        for i, row in enumerate(rows):
+            to = builder.add(at, builder.mul(target_pitch, _INDEX(i)))
+            pointer = _address(context, builder, target_type, target, to, kind=tile.vector)
+            builder.store(row, pointer, align=tile.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, target, index, index), generate
+
+
+def _bits(context, builder, tile: Tile, array_type, array, index, of):
+    """A number of `lanes` bits: bit i is set where of(the vector at array[index]) is not zero, or not a number."""
+    x = of(_load_vector(context, builder, tile, array_type, array, index))
+    different = builder.fcmp_unordered("!=", x, ir.Constant(tile.vector, None))
+    return builder.zext(builder.bitcast(different, ir.IntType(tile.lanes)), _INDEX)
+
+
+@intrinsic
+def nonzero_bits(typing_context, array, index):
+    """Bit i: whether array[index + i] is not zero, for the elements of a vector."""
+    tile = Tile(array.dtype, 1, 1)
+
+    def generate(context, builder, signature, args):
+        return _bits(context, builder, tile, signature.args[0], *args, of=lambda x: x)
+
+    return types.uint64(array, types.intp), generate
+
+
+@intrinsic
+def nonfinite_bits(typing_context, array, index):
+    """Bit i: whether array[index + i] is infinite or not a number, for the elements of a vector."""
+    tile = Tile(array.dtype, 1, 1)
+
+    def generate(context, builder, signature, args):
+        return _bits(context, builder, tile, signature.args[0], *args, of=lambda x: builder.fsub(x, x))
+
+    return types.uint64(array, types.intp), generate
+
+
+@intrinsic
+def count_bits(typing_context, bits):
+    """Number of bits that are set in `bits`."""
+
+    def generate(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return types.intp(types.uint64), generate
+
+
+@intrinsic
+def lowest_bit(typing_context, bits):
+    """Position of the lowest bit that is set in `bits`, which is not 0."""
+
+    def generate(context, builder, signature, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.intp(types.uint64), generate
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def aligned_zeros(n, like):
+    """n zeros of the type of the array `like`, from a multiple of 64 bytes on."""
+    buffer = np.zeros(n + 64 // like.itemsize, like.dtype)
+    start = -buffer.ctypes.data % 64 // like.itemsize
+    return buffer[start : start + n]

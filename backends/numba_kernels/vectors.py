@@ -4,7 +4,8 @@ A Vec is one LLVM vector with a lane for each channel: a local variable of that 
 needs, and LLVM compiles the same source for any processor. Its length is 16 * len(blocks), where `blocks` is a tuple
 that is given to the kernel for its length only, because the length of a tuple is part of its type.
 
-Lanes are int16, int32 or float32. What is loaded from an array of narrower whole numbers is widened.
+Lanes are int16, int32 or float32. Narrower whole numbers are widened when they are loaded, and real numbers made whole
+if the lanes are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _ELEMENT = {
 }
 GROUP = 16  # lanes for each entry of `blocks`
 _INSTRUCTIONS = str(get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES)
+COLUMNS = 8  # words that are merged at a time
 COMPRESSES = "+avx512vbmi2" in _INSTRUCTIONS  # one instruction collects the bytes that a mask selects
 
 
@@ -87,7 +89,9 @@ def _load(context, builder, vec: Vec, array_type, array, index):
 def _widened(builder, element, vec: Vec, loaded):
     if element == vec.element:
         return loaded
-    return builder.sext(loaded, vec.ir) if vec.element != types.float32 else builder.sitofp(loaded, vec.ir)
+    if element == types.float32:
+        return builder.fptosi(loaded, vec.ir)
+    return builder.sext(loaded, vec.ir)
 
 
 def _splat(builder, kind: ir.VectorType, scalar):
@@ -230,6 +234,22 @@ def bits(typing_context, mask):
 
 
 @intrinsic
+def at(typing_context, array, index):
+    """array[index] as int64 or uint64, for an index that is known not to be negative, which Numba would test."""
+    signed = array.dtype.signed
+    result = types.int64 if signed else types.uint64
+
+    def generate(context, builder, signature, args):
+        pointer = builder.gep(context.make_array(array)(context, builder, args[0]).data, [args[1]])
+        value = builder.load(pointer)
+        if array.dtype.bitwidth < 64:
+            value = builder.sext(value, _INT64) if signed else builder.zext(value, _INT64)
+        return value
+
+    return result(array, types.intp), generate
+
+
+@intrinsic
 def popcount(typing_context, word):
     """Number of set bits."""
 
@@ -247,6 +267,29 @@ def trailing_zeros(typing_context, word):
         return builder.cttz(args[0], _BIT(0))
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def merge_columns(typing_context, words, at, shift, first, row, index):
+    """row[index : index + COLUMNS] |= words[at : at + COLUMNS] << shift, or = if `first`; row is of uint64.
+
+    Written out because LLVM, not knowing how short rows are, vectorises for long ones only.
+    """
+    wide = ir.VectorType(_INT64, COLUMNS)
+
+    def generate(context, builder, signature, args):
+        words_, at, shift, first, row_, index = args
+        kind = ir.VectorType(ir.IntType(words.dtype.bitwidth), COLUMNS)
+        found = builder.load(_pointer(context, builder, words, words_, at, kind), align=words.dtype.bitwidth // 8)
+        if words.dtype.bitwidth < 64:
+            found = builder.zext(found, wide)
+        found = builder.shl(found, _splat(builder, wide, shift))
+        pointer = _pointer(context, builder, row, row_, index, wide)
+        before = builder.select(first, ir.Constant(wide, None), builder.load(pointer, align=8))
+        builder.store(builder.or_(before, found), pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, types.uint64, types.boolean, row, types.intp), generate
 
 
 @intrinsic

@@ -16,9 +16,10 @@ from . import counts, memory, running
 from .execution import Execution, Returned
 from .memory import Plan
 from .program import Program
-from .values import Sizes, Spikes, Value
+from .values import Sizes, Spikes, Value, pack
 
 MOST_PLANS = 32
+WARMING_POSITIONS = 2**11
 Progress = Callable[[int, int, str], object]
 
 
@@ -66,26 +67,50 @@ class Executor:
         Raises ProgramError for inputs that do not fit or are not finite, and before anything is allocated for a run
         that would take more than the limit.
         """
-        execution = self._run(inputs, None)
+        execution = self._run(inputs)
         if synops.metering():
             for layer in execution.report.layers:
                 synops.record(layer)
         return execution
 
     def warm_up(self, progress: Progress | None = None) -> float:
-        """Run once on a tiny input, so that everything is compiled; seconds it took.
+        """Run every operation on few voxels, so that everything is compiled; the seconds it took.
 
-        `progress(done, total, name)` is called before each operation and, with done = total, at the end.
+        Each runs twice, on silent sources and on full ones, because kernels may treat rare and frequent spikes
+        differently. `progress(done, total, name)` is called before each operation and, with done = total, at the end.
         """
-        zeros = {n: np.zeros((c, *self.program.example), np.float32) for n, c in self.program.inputs.items()}
-        return Executor(self.program, memory_limit=self.memory_limit)._run(zeros, progress).total_seconds
+        began, operations = time.perf_counter(), self.program.operations
+        plan = self.plan(self._warming_shape())
+        memory.require_room(plan, self.memory_limit)
+        for i, operation in enumerate(operations):
+            if progress:
+                progress(i, len(operations), operation.name)
+            scratch = memory.allocate(plan.scratch[operation.name].nbytes) if operation.name in plan.scratch else None
+            for full in (False, True):
+                arrays = {name: _filled(plan.values[name], full) for name in (*operation.reads, operation.name)}
+                running.run(operation, plan.values, arrays, scratch)
+        if progress:
+            progress(len(operations), len(operations), "")
+        return time.perf_counter() - began
 
-    def _run(self, inputs: Mapping[str, np.ndarray], progress: Progress | None) -> Execution:
+    def _warming_shape(self) -> Sizes:
+        """The example, doubled as often as the program allows until it has enough positions to be typical."""
+        shape = self.program.example
+        while math.prod(shape) < WARMING_POSITIONS:
+            try:
+                self.program.values(tuple(2 * n for n in shape))
+            except ProgramError:
+                break
+            shape = tuple(2 * n for n in shape)
+        return shape
+
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> Execution:
         began = time.perf_counter()
-        arrays, batched = _checked_inputs(self.program, inputs)
-        batch, _, *shape = next(iter(arrays.values())).shape
+        given, batched = _checked_shapes(self.program, inputs)
+        batch, _, *shape = next(iter(given.values())).shape
         plan = self.plan(tuple(shape), batch)
         memory.require_room(plan, self.memory_limit)
+        arrays = {name: _float32(name, array) for name, array in given.items()}
         returned = {name: _returned_array(plan.values[name], batch) for name in plan.returned}
         samples: list[dict[str, _Step]] = []
         with self._lock:
@@ -97,7 +122,7 @@ class Executor:
                         array[b] = own[name]
                     else:
                         own[name] = array[b]
-                samples.append(_run_sample(self.program, plan, arena, own, progress))
+                samples.append(_run_sample(self.program, plan, arena, own))
         report, rates = _summary(self.program, plan, samples)
         return Execution(
             outputs=_select(plan, returned, self.program.outputs, batched),
@@ -125,16 +150,12 @@ class _Step:
     seconds: float
 
 
-def _run_sample(
-    program: Program, plan: Plan, arena: np.ndarray, arrays: dict[str, np.ndarray], progress: Progress | None
-) -> dict[str, _Step]:
+def _run_sample(program: Program, plan: Plan, arena: np.ndarray, arrays: dict[str, np.ndarray]) -> dict[str, _Step]:
     """Run all operations on one sample; `arrays` holds the inputs and the places of what is returned."""
     for name, place in plan.places.items():
         arrays[name] = _view(arena, place.start, plan.values[name])
     steps = {}
-    for i, operation in enumerate(program.operations):
-        if progress:
-            progress(i, len(program.operations), operation.name)
+    for operation in program.operations:
         began = time.perf_counter()
         scratch = plan.scratch.get(operation.name)
         room = None if scratch is None else arena[scratch.start : scratch.start + scratch.nbytes]
@@ -144,8 +165,6 @@ def _run_sample(
             raise ProgramError(f"{type(operation).__name__} {operation.name!r}: there is no memory left") from error
         seen = counts.look(operation, plan.values, arrays, executed)
         steps[operation.name] = _Step(seen, time.perf_counter() - began)
-    if progress:
-        progress(len(program.operations), len(program.operations), "")
     return steps
 
 
@@ -168,8 +187,8 @@ def _summary(program: Program, plan: Plan, samples: list[dict[str, _Step]]) -> t
 # ------------------------------------------------------------------------------------------------ arrays in and out
 
 
-def _checked_inputs(program: Program, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], bool]:
-    """(inputs as float32 [B, C, *S], whether the caller gave a batch)."""
+def _checked_shapes(program: Program, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], bool]:
+    """(inputs as [B, C, *S], whether the caller gave a batch); nothing is copied."""
     if set(inputs) != set(program.inputs):
         raise ProgramError(
             f"the program has the inputs {', '.join(sorted(program.inputs))}, not {', '.join(sorted(inputs)) or 'none'}"
@@ -187,12 +206,26 @@ def _checked_inputs(program: Program, inputs: Mapping[str, np.ndarray]) -> tuple
                 f"input {name!r}: must have {channels} channels over {program.ndim} spatial axes, [C, *S] or "
                 f"[B, C, *S], and the batch and spatial shape of the others, not {given[name].shape}"
             )
-        with np.errstate(over="ignore"):  # becomes infinite, and is refused below
-            array = np.ascontiguousarray(array, np.float32)
-        if not (math.isfinite(array.min()) and math.isfinite(array.max())):  # of NaN, both are NaN
-            raise ProgramError(f"input {name!r}: must be finite; it holds NaN or infinity")
-        arrays[name] = array
     return arrays, batched
+
+
+def _float32(name: str, array: np.ndarray) -> np.ndarray:
+    """The array itself if it is contiguous float32, else a copy that is. Raises ProgramError if it is not finite."""
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused
+        array = np.ascontiguousarray(array, np.float32)
+    if not (math.isfinite(array.min()) and math.isfinite(array.max())):  # of NaN, both are NaN
+        raise ProgramError(f"input {name!r}: must be finite in float32; it holds NaN or infinity")
+    return array
+
+
+def _filled(value: Value, full: bool) -> np.ndarray:
+    """Spikes everywhere or nowhere, ones or zeros."""
+    array = _view(memory.allocate(value.nbytes), 0, value)
+    array[...] = 0
+    if full:
+        one = np.ones((1, value.channels, *[1] * len(value.shape)), bool)
+        array[...] = pack(one) if isinstance(value, Spikes) else 1
+    return array
 
 
 def _returned_array(value: Value, batch: int) -> np.ndarray:

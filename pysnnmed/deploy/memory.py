@@ -126,24 +126,24 @@ def plan(program: Program, shape: Sizes, keep: tuple[str, ...] = (), batch: int 
             nbytes = kernels.run("layer_scratch", operation, values[operation.sources[0]].shape)
             if nbytes:
                 scratch.append(Place(operation.name, 0, int(nbytes), i, i))
-    placed = _placed([*wanted, *scratch])
+    found = placed([*wanted, *scratch])
     return Plan(
         shape=tuple(shape),
         batch=batch,
         values=values,
-        places={place.name: place for place in placed[: len(wanted)]},
-        scratch={place.name: place for place in placed[len(wanted) :]},
+        places={place.name: place for place in found[: len(wanted)]},
+        scratch={place.name: place for place in found[len(wanted) :]},
         returned=returned,
         temporaries={op.name: nbytes for op in program.operations if (nbytes := _temporaries(op, values))},
     )
 
 
-def _placed(wanted: list[Place]) -> list[Place]:
+def placed(wanted: list[Place]) -> list[Place]:
     """The same places with a start each, in the same order."""
-    placed: dict[int, Place] = {}
+    done: dict[int, Place] = {}
     for i in sorted(range(len(wanted)), key=lambda i: (-wanted[i].nbytes, i)):
         place = wanted[i]
-        neighbours = sorted((p for p in placed.values() if p.meets(place)), key=lambda p: p.start)
+        neighbours = sorted((p for p in done.values() if p.meets(place)), key=lambda p: p.start)
         start, best = 0, None
         for other in neighbours:
             room = other.start - start
@@ -151,8 +151,8 @@ def _placed(wanted: list[Place]) -> list[Place]:
                 best = (room, start)
             start = max(start, _aligned(other.start + other.nbytes))
         start = start if best is None else best[1]
-        placed[i] = Place(place.name, start, place.nbytes, place.first, place.last)
-    return [placed[i] for i in range(len(wanted))]
+        done[i] = Place(place.name, start, place.nbytes, place.first, place.last)
+    return [done[i] for i in range(len(wanted))]
 
 
 def _temporaries(operation: Operation, values: Mapping[str, Value]) -> int:

@@ -27,7 +27,7 @@ MOST_SLOTS = 2**16
 MOST_SQUARINGS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # else all layers of one name would be equal
 class Operation:
     """One step of a program. `name` is also the name of the value it returns."""
 
@@ -348,7 +348,10 @@ class ReadOut(Operation):
 
 @dataclass(frozen=True)
 class Quantize(Operation):
-    """Real numbers to whole ones: out = rint(min(max(x, low), high) * scale), halves to even; scale a power of two."""
+    """Real numbers to whole ones: out = rint(min(max(x, low), high) * scale), halves to even; scale a power of two.
+
+    What is no number, after an overflow, becomes `low`.
+    """
 
     source: str
     scale: float

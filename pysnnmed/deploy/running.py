@@ -56,7 +56,8 @@ def _quantize(operation: Quantize, values: Values, arrays: Arrays, scratch: np.n
     low, high, scale = np.float32(operation.low), np.float32(operation.high), np.float32(operation.scale)
     for start in range(0, len(x), BLOCK):
         block = out[start : start + BLOCK]
-        np.clip(x[start : start + BLOCK], low, high, out=block)
+        np.fmax(x[start : start + BLOCK], low, out=block)  # the larger number: a NaN becomes `low`
+        np.fmin(block, high, out=block)
         np.multiply(block, scale, out=block)
         np.rint(block, out=block)
 

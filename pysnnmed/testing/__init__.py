@@ -4,6 +4,7 @@
     check_neuron(MyNeuron)                        the laws of neurons, with drawn parameters and inputs
     check_backend("numba")                        every kernel of a backend against the reference
     strategies.neurons(LIF)                       hypothesis strategies: neurons, currents, spikes, volumes, ...
+    programs.cases()                              programs of every kind of operation, with inputs
 
 All but the first need hypothesis (the extra `test`), which is imported when they are first used.
 """

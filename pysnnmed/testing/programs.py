@@ -257,14 +257,13 @@ def _warp(draw: Callable, name: str, values: Values, exact: set[str], integer: b
 
 
 _MAKERS: list[Any] = [
-    *[_spiking_layer] * 4,
+    *[_spiking_layer] * 3,
     *[_read_out] * 2,
     _quantize,
     _pool,
     _repeat,
     _integrate,
-    _enlarge,
-    _warp,
+    *[_enlarge, _warp] * 2,
 ]
 
 # ------------------------------------------------------------------------------------------------ what layers hold
