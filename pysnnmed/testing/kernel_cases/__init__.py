@@ -19,13 +19,15 @@ class KernelCase:
     """A strategy of argument tuples, and how far results may be from the reference: atol + rtol |reference|.
 
     `out` is the position of the argument that the kernel may write to, if it has one: an array, which is then its first
-    result, or None.
+    result, or None. `own` are the positions of results, those in tuples counted one by one, that are each backend's own
+    affair: how it worked, not what came out.
     """
 
     arguments: SearchStrategy[tuple]
     rtol: float = 0.0
     atol: float = 0.0
     out: int | None = None
+    own: tuple[int, ...] = ()
 
 
 CASES: dict[str, KernelCase] = {}
