@@ -14,8 +14,10 @@ from pysnnmed.data.brains import (
     EVALUATION,
     STRUCTURES,
     Atlas,
+    BrainPair,
     Head,
     Variety,
+    cut,
     generate_brain_pair,
     moved,
     paint,
@@ -81,20 +83,16 @@ def write_maps(folder, heads, numbers=NUMBERS, **changes):
 
 
 @settings(max_examples=10)
-@given(seed=seeds, turns=st.floats(0, 1))
-def test_a_pair_is_what_it_promises_and_its_seed_gives_it_again(seed, turns):
+@given(seed=seeds)
+def test_a_pair_is_what_it_promises_and_its_seed_gives_it_again(seed):
     heads = [invented_head("a"), invented_head("b", (20, 24, 22))]
-    first, second = (
-        generate_brain_pair(heads, invented_atlas(), np.random.default_rng(seed), Variety(turned=turns))
-        for _ in range(2)
-    )
+    first, second = (generate_brain_pair(heads, invented_atlas(), np.random.default_rng(seed)) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
     for image in (first.fixed, first.moving):
         assert image.dtype == np.float32
         assert image.min() == 0
         assert image.max() == 1
-        assert image.flags.c_contiguous
     for labels in (first.fixed_labels, first.moving_labels):
         assert labels.dtype == np.uint8
         assert set(np.unique(labels)) <= {0, 2, 4, 41}  # the ventricle is one structure, the lesion white matter
@@ -174,20 +172,48 @@ def test_a_random_contrast_leaves_the_outside_dark(rng):
     assert contrast.mean[0] <= 0.1 <= contrast.mean[1:].min()
 
 
+def counting(shape=(6, 7, 8)):
+    """A pair whose four arrays tell voxels apart and belong together."""
+    a = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    labels = np.zeros(shape, np.uint8)
+    labels[2:4, 3:5, 2:6] = 3
+    return BrainPair(a, a + 1, labels, labels.copy())
+
+
 @given(seed=seeds)
 def test_turning_treats_all_arrays_alike_and_loses_nothing(seed):
-    a = np.random.default_rng(0).random((3, 4, 5))
-    b, c = turned([a, a + 1], np.random.default_rng(seed), replace(STILL, turned=1))
-    np.testing.assert_array_equal(b + 1, c)
-    np.testing.assert_array_equal(np.sort(b, axis=None), np.sort(a, axis=None))
-    assert sorted(b.shape) == [3, 4, 5]
+    before = counting()
+    pair = turned(before, np.random.default_rng(seed), replace(STILL, turned=1))
+    np.testing.assert_array_equal(pair.fixed + 1, pair.moving)
+    np.testing.assert_array_equal(pair.fixed_labels, pair.moving_labels)
+    assert set(pair.fixed[pair.fixed_labels > 0]) == set(before.fixed[before.fixed_labels > 0])
+    np.testing.assert_array_equal(np.sort(pair.fixed, axis=None), np.sort(before.fixed, axis=None))
+    assert sorted(pair.fixed.shape) == [6, 7, 8]
+    assert all(array.flags.c_contiguous for array in pair)
 
 
 def test_mirroring_exchanges_the_first_axis_only(rng):
-    a = rng.random((3, 4, 5))
-    outs = [turned([a], rng, replace(STILL, mirrored=True))[0] for _ in range(20)]
-    assert {(o == a).all() for o in outs} == {True, False}
-    assert all((o == a).all() or (o == a[::-1]).all() for o in outs)
+    a = counting()
+    outs = [turned(a, rng, replace(STILL, mirrored=True)).fixed for _ in range(20)]
+    assert {(o == a.fixed).all() for o in outs} == {True, False}
+    assert all((o == a.fixed).all() or (o == a.fixed[::-1]).all() for o in outs)
+
+
+@given(seed=seeds, box=st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 8)))
+def test_a_cut_is_one_box_of_all_arrays_and_shows_a_structure(seed, box):
+    before = counting()
+    pair = cut(before, box, np.random.default_rng(seed))
+    assert all(array.shape == box for array in pair)
+    first = np.array(np.unravel_index(int(pair.fixed[0, 0, 0]), before.fixed.shape))
+    place = tuple(slice(f, f + b) for f, b in zip(first, box, strict=True))
+    for whole, part in zip(before, pair, strict=True):
+        np.testing.assert_array_equal(whole[place], part)
+    assert pair.fixed_labels.any()
+
+
+def test_a_box_must_fit(rng):
+    with pytest.raises(ParameterError, match=r"\(9, 2, 2\) does not fit"):
+        cut(counting(), (9, 2, 2), rng)
 
 
 def test_no_heads_no_pair(rng):
@@ -243,7 +269,7 @@ def beyond(path: Path):
     np.savez(path, seg=np.full((4, 4, 4), 9, np.uint8), labels=NUMBERS)
 
 
-def cut(path: Path):
+def shortened(path: Path):
     path.write_bytes(path.read_bytes()[:200])
 
 
@@ -256,7 +282,7 @@ def cut(path: Path):
         (flat, r"shape \(any, any, any\)"),
         (stranger, r"\[99\] are not in generation_labels"),
         (beyond, "indices must be 0 to 6"),
-        (cut, "damaged"),
+        (shortened, "damaged"),
     ],
 )
 def test_maps_that_cannot_be_trusted_are_refused(tmp_path, damage, says):
@@ -309,7 +335,10 @@ def test_a_recipe_of_brains_draws_and_holds_out(tmp_path):
     assert len(sampler.subjects) == 2
     one, again, other = (sampler(np.random.default_rng(k)) for k in (0, 0, 1))
     np.testing.assert_array_equal(one.fixed.image, again.fixed.image)
-    assert one.fixed.image.shape != other.fixed.image.shape or (one.fixed.image != other.fixed.image).any()
+    assert (one.fixed.image != other.fixed.image).any()
+    boxed = load_pairs(brains_recipe(generated_pairs=0, painted_pairs=2, box=(8, 8, 16), turned=1.0), tmp_path)
+    assert len(boxed.subjects.painted) == 2
+    assert {tuple(sorted(boxed(np.random.default_rng(k)).moving.labels.shape)) for k in range(5)} == {(8, 8, 16)}
     pairs, same = held_out_pairs(recipe, tmp_path), held_out_pairs(recipe, tmp_path)
     assert len(pairs) == 3
     assert set(labels_of(pairs)) == {2, 4, 41}

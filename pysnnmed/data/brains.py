@@ -88,8 +88,8 @@ class Variety:
     elastic           length of the longest elastic displacement; detail: its scale
     blur, noise, bias, gamma
                       partial volume, deviation of the added noise, of the log of the bias field, of log gamma
-    mirrored          whether left and right are exchanged in half of the pairs
-    turned            share of pairs whose axes come in another order or direction, as in scans with a wrong header
+    mirrored          whether `turned` exchanges left and right in half of the pairs
+    turned            share of pairs in which it brings the axes into another order or direction, as wrong headers do
     """
 
     same_head: float = 0.25
@@ -184,7 +184,7 @@ def _read_atlas(folder: Path) -> Atlas:
 def generate_brain_pair(
     heads: Sequence[Head], atlas: Atlas, rng: np.random.Generator, variety: Variety | None = None
 ) -> BrainPair:
-    """Draw two heads (or one twice), move and paint both. With the `turned` axes of `variety`, shapes may differ."""
+    """Draw two heads (or one twice), move and paint both."""
     variety = variety or Variety()
     if not heads:
         raise ParameterError("generate_brain_pair: needs at least one head")
@@ -209,9 +209,7 @@ def paired(
         paint(index, contrast, atlas, rng, variety, bool(without_skull))
         for index, contrast, without_skull in zip(labels, contrasts, bare, strict=True)
     ]
-    structures = [atlas.structures[index] for index in labels]
-    fixed, moving, fixed_labels, moving_labels = turned([*images, *structures], rng, variety)
-    return BrainPair(fixed, moving, fixed_labels, moving_labels)
+    return BrainPair(*images, *(atlas.structures[index] for index in labels))
 
 
 def moved(labels: np.ndarray, rng: np.random.Generator, variety: Variety) -> np.ndarray:
@@ -275,12 +273,27 @@ def paint(
     return normalize_intensity(image)
 
 
-def turned(arrays: Sequence[np.ndarray], rng: np.random.Generator, variety: Variety) -> list[np.ndarray]:
-    """All arrays [*S] with the same axes reversed or in another order, as often as `variety` says."""
-    ndim = arrays[0].ndim
+def cut(pair: BrainPair, box: Sequence[int], rng: np.random.Generator) -> BrainPair:
+    """A box of that shape out of all arrays, around a voxel drawn from the structures of the fixed image.
+
+    Raises ParameterError for a box larger than the images.
+    """
+    shape = pair.fixed.shape
+    if len(box) != len(shape) or any(b > n for b, n in zip(box, shape, strict=True)):
+        raise ParameterError(f"cut: a box of shape {tuple(box)} does not fit into images of shape {shape}")
+    inside = np.flatnonzero(pair.fixed_labels)
+    centre = np.unravel_index(inside[rng.integers(inside.size)], shape) if inside.size else [n // 2 for n in shape]
+    starts = [min(max(int(c) - b // 2, 0), n - b) for c, b, n in zip(centre, box, shape, strict=True)]
+    place = tuple(slice(start, start + b) for start, b in zip(starts, box, strict=True))
+    return BrainPair(*(array[place] for array in pair))
+
+
+def turned(pair: BrainPair, rng: np.random.Generator, variety: Variety) -> BrainPair:
+    """All arrays with the same axes reversed or in another order, as often as `variety` says."""
+    ndim = pair.fixed.ndim
     order, flips = list(range(ndim)), []
     if rng.random() < variety.turned:
         order, flips = rng.permutation(ndim).tolist(), np.flatnonzero(rng.random(ndim) < 0.5).tolist()
     elif variety.mirrored and rng.random() < 0.5:
         flips = [0]
-    return [np.ascontiguousarray(np.flip(array.transpose(order), flips)) for array in arrays]
+    return BrainPair(*(np.ascontiguousarray(np.flip(array.transpose(order), flips)) for array in pair))

@@ -10,7 +10,18 @@ from typing import Protocol
 
 import numpy as np
 
-from ..data.brains import EVALUATION, Atlas, BrainPair, Head, Variety, generate_brain_pair, paired, read_heads
+from ..data.brains import (
+    EVALUATION,
+    Atlas,
+    BrainPair,
+    Head,
+    Variety,
+    cut,
+    generate_brain_pair,
+    paired,
+    read_heads,
+    turned,
+)
 from ..data.generate import generate_pair
 from ..data.geometry import ModelGrid
 from ..data.images import normalize_intensity
@@ -104,17 +115,32 @@ class Volumes:
 
 @dataclass(frozen=True)
 class Heads:
-    """Label maps of heads; every pair is moved and painted anew."""
+    """Label maps of heads, moved and painted: one of `painted` pairs, or a new one each time where there are none.
+
+    With a `box`, training sees a random part of that shape.
+    """
 
     heads: Sequence[Head]
     atlas: Atlas
     variety: Variety
+    painted: Sequence[BrainPair] = ()
+    box: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.heads)
 
     def draw(self, rng: np.random.Generator) -> Pair:
-        return _named(generate_brain_pair(self.heads, self.atlas, rng, self.variety), "drawn")
+        if self.painted:
+            pair = self.painted[int(rng.integers(len(self.painted)))]
+        else:
+            pair = generate_brain_pair(self.heads, self.atlas, rng, self.variety)
+        return _named(turned(cut(pair, self.box, rng) if self.box else pair, rng, self.variety), "drawn")
+
+    def with_painted(self, n: int, seed: int) -> Heads:
+        """The same with `n` pairs painted now; the same seed gives the same pairs."""
+        rngs = [np.random.default_rng([seed, i]) for i in range(n)]
+        pairs = [generate_brain_pair(self.heads, self.atlas, rng, self.variety) for rng in rngs]
+        return replace(self, painted=pairs)
 
     def evenly(self, n: int, seed: int) -> list[Pair]:
         """`n` pairs that go round through all ordered pairs of different heads; the same seed gives the same pairs."""
@@ -152,16 +178,17 @@ def load_pairs(recipe: Recipe, folder: Path | None) -> PairSampler:
     """The training pairs of a recipe. Subjects come from `folder`, which purely generated shapes do not need."""
     data = recipe.data
     generated = generated_pairs(data.generated_pairs, data.grid, recipe.seed)
-    return PairSampler(_training_subjects(data, folder), generated, data.generated_fraction)
+    return PairSampler(_training_subjects(data, folder, recipe.seed), generated, data.generated_fraction)
 
 
-def _training_subjects(data: DataRecipe, folder: Path | None) -> Subjects:
+def _training_subjects(data: DataRecipe, folder: Path | None, seed: int) -> Subjects:
     if data.generated_fraction >= 1:
         return Volumes()
     if data.kind == "volumes":
         return Volumes(read_subjects(_needed(folder), data, data.grid, data.train))
     heads, atlas = read_heads(_needed(folder), data.train)
-    return Heads(heads, atlas, Variety(random_contrast=data.random_contrast, turned=data.turned))
+    variety = Variety(random_contrast=data.random_contrast, turned=data.turned)
+    return Heads(heads, atlas, variety, box=data.box).with_painted(data.painted_pairs, seed)
 
 
 def held_out_pairs(recipe: Recipe, folder: Path | None) -> list[Pair]:

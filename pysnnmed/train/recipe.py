@@ -19,7 +19,7 @@ class DataRecipe:
     """Real volumes and generated pairs. With generated_fraction = 1 there are no real ones.
 
     kind                  what the subjects are: "volumes", images with labels, or "brains", label maps of heads from
-                          which every step paints a new pair (see data.brains)
+                          which pairs are painted (see data.brains)
     train, test           [start, stop) of the subjects sorted by name; the test subjects are held out
     grid                  voxels of the training grid at `spacing` mm; volumes are centred in it
     test_grid             voxels of the grid for evaluation
@@ -29,6 +29,8 @@ class DataRecipe:
     held_out_pairs        how many generated pairs are held out where there are no real ones, or "brains"
     random_contrast       share of "brains" pairs of random instead of T1 contrast, held-out pairs: held_out_contrast
     turned                share of "brains" pairs whose axes are in another order or direction
+    painted_pairs         how many "brains" pairs are painted before training; 0: every step paints a new one
+    box                   shape of the part of a "brains" pair that a step sees; empty: all of it
     """
 
     kind: str = "volumes"
@@ -44,6 +46,8 @@ class DataRecipe:
     random_contrast: float = 0.2
     held_out_contrast: float = 0.0
     turned: float = 0.0
+    painted_pairs: int = 0
+    box: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in ("volumes", "brains"):
