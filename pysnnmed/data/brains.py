@@ -253,7 +253,7 @@ def t1_contrast(atlas: Atlas, rng: np.random.Generator, variety: Variety) -> Con
 def random_contrast(atlas: Atlas, rng: np.random.Generator, variety: Variety) -> Contrast:
     """Any mean and a moderate deviation for every class, the outside rather dark."""
     n = atlas.t1_mean.shape[1]
-    mean, std = rng.uniform(0.1, 1, n), rng.uniform(0, 0.1, n)
+    mean, std = rng.uniform(0.1, 1, size=(n,)), rng.uniform(0, 0.1, size=(n,))
     mean[0], std[0] = rng.uniform(0, 0.1), rng.uniform(0, 0.02)
     return Contrast(mean.astype(np.float32), std.astype(np.float32), float(np.exp(rng.normal(0, variety.gamma))))
 
@@ -291,9 +291,9 @@ def cut(pair: BrainPair, box: Sequence[int], rng: np.random.Generator) -> BrainP
 def turned(pair: BrainPair, rng: np.random.Generator, variety: Variety) -> BrainPair:
     """All arrays with the same axes reversed or in another order, as often as `variety` says."""
     ndim = pair.fixed.ndim
-    order, flips = list(range(ndim)), []
+    order, flips = list(range(ndim)), tuple[int, ...]()
     if rng.random() < variety.turned:
-        order, flips = rng.permutation(ndim).tolist(), np.flatnonzero(rng.random(ndim) < 0.5).tolist()
+        order, flips = rng.permutation(ndim).tolist(), tuple(np.flatnonzero(rng.random(ndim) < 0.5).tolist())
     elif variety.mirrored and rng.random() < 0.5:
-        flips = [0]
+        flips = (0,)
     return BrainPair(*(np.ascontiguousarray(np.flip(array.transpose(order), flips)) for array in pair))
