@@ -92,15 +92,15 @@ class Variety:
     turned            share of pairs in which it brings the axes into another order or direction, as wrong headers do
     """
 
-    same_head: float = 0.25
+    same_head: float = 0.15
     random_contrast: float = 0.2
     two_contrasts: float = 0.25
     stripped: float = 0.55
     one_stripped: float = 0.1
-    rotation: float = 5.0
-    scaling: float = 0.05
-    shift: float = 2.0
-    elastic: tuple[float, float] = (0.0, 4.0)
+    rotation: float = 3.0
+    scaling: float = 0.03
+    shift: float = 1.5
+    elastic: tuple[float, float] = (0.0, 2.0)
     detail: tuple[float, float] = (8.0, 24.0)
     blur: tuple[float, float] = (0.4, 0.9)
     noise: tuple[float, float] = (0.0, 0.03)
