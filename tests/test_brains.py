@@ -27,9 +27,11 @@ from pysnnmed.data.brains import (
     t1_contrast,
     turned,
 )
-from pysnnmed.data.images import normalize_intensity
+from pysnnmed.data.geometry import reorient
+from pysnnmed.data.images import Image, normalize_intensity
 from pysnnmed.errors import ImageError, ParameterError
 from pysnnmed.metrics.overlap import mean_dice
+from pysnnmed.registration import register
 from pysnnmed.train.pairs import held_out_pairs, labels_of, load_pairs
 from pysnnmed.train.recipe import DataRecipe, Recipe, load_recipe
 
@@ -386,3 +388,25 @@ def test_a_real_pair_is_misaligned_but_not_lost(maps):
     pair = paired(*heads, atlas, np.random.default_rng(0), EVALUATION)
     assert 0.3 < mean_dice(pair.fixed_labels, pair.moving_labels, STRUCTURES) < 0.7
     np.testing.assert_allclose(normalize_intensity(pair.fixed), pair.fixed, atol=0.05)
+
+
+def scan(head, atlas, rng):
+    """A head of 2 mm painted on voxels of 1 mm, in the order of axes that FreeSurfer writes. -> (image, structures)"""
+    fine = head.labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    labels = moved(fine, rng, replace(EVALUATION, shift=2.0))
+    image = paint(labels, t1_contrast(atlas, rng, EVALUATION), atlas, rng, EVALUATION, stripped=True)
+    return tuple(reorient(Image(a, np.eye(4)), "LIA") for a in (image, atlas.structures[labels]))
+
+
+@pytest.mark.slow
+def test_the_shipped_network_registers_scans_of_1_mm_without_folding(maps):
+    heads, atlas = read_heads(maps, (16, 18))
+    rng = np.random.default_rng(3)
+    (fixed, fixed_labels), (moving, moving_labels) = (scan(head, atlas, rng) for head in heads)
+    assert fixed.shape == (160, 192, 224)
+    result = register(moving, fixed, moving_labels=moving_labels, model="brain")
+    before = mean_dice(fixed_labels.data, moving_labels.data, STRUCTURES)
+    assert mean_dice(fixed_labels.data, result.moved_labels.data, STRUCTURES) > before + 0.05
+    assert result.folding == 0
+    assert result.spike_rate < 0.128
+    assert {spikes.shape[0] for spikes in result.spikes.values()} == {4}
