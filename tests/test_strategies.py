@@ -150,8 +150,9 @@ def test_images_of_one_kind(image):
 @pytest.mark.parametrize(
     "code",
     [
-        "from hypothesis import given, settings, strategies as st; from pysnnmed.neurons import LIF; import pysnnmed\n"
-        "@settings(max_examples=3, database=None)\n"
+        "from hypothesis import HealthCheck, given, settings, strategies as st\n"
+        "from pysnnmed.neurons import LIF; import pysnnmed\n"  # the first draw imports the strategies, which takes time
+        "@settings(max_examples=3, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])\n"
         "@given(st.from_type(LIF), st.from_type(pysnnmed.Image))\n"
         "def check(neuron, image):\n    assert (type(neuron), type(image)) == (LIF, pysnnmed.Image)\n"
         "check()",

@@ -148,9 +148,14 @@ def synthesize_contrast(
         )
     noise = rng.standard_normal(shape, dtype=np.float32)
     image = contrast.mean[labels] + contrast.std[labels] * noise
-    image = _along_last_axes(image, [_blur_matrix(n, blur) for n in shape])
+    image = gaussian_blur(image, blur)
     image = np.maximum(image, 0) * np.exp(smooth_noise(shape, (min(shape) / 2,), bias, rng))
     return (image / max(float(image.max(initial=0)), 1e-6)) ** np.float32(contrast.gamma)
+
+
+def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """An image [*S] blurred by a Gaussian of `sigma` voxels; borders keep their level."""
+    return _along_last_axes(image, [_blur_matrix(n, sigma) for n in image.shape])
 
 
 # ---------------------------------------------------------------------------------------------------- motion
@@ -178,19 +183,21 @@ def integrate(velocity: np.ndarray, squarings: int = SQUARINGS) -> np.ndarray:
     return displacement
 
 
-def random_displacement(shape: Sequence[int], amplitude: float, scale: float, rng: np.random.Generator) -> np.ndarray:
+def random_displacement(
+    shape: Sequence[int], amplitude: float, scale: float, rng: np.random.Generator, coarseness: int = 2
+) -> np.ndarray:
     """A diffeomorphic displacement field [ndim, *shape] float32, nowhere longer than `amplitude` [voxels].
 
-    A velocity with details of `scale` voxels is drawn and integrated on a grid of half the resolution, then upsampled
-    with its vectors rescaled by the ratio of the spacings (corners aligned): 8 times faster in 3-D, and a network that
-    predicts at half resolution can represent it.
+    A velocity with details of `scale` voxels is drawn and integrated on a grid `coarseness` times coarser, then
+    upsampled with its vectors rescaled by the ratio of the spacings (corners aligned). By default that is half the
+    resolution: 8 times faster in 3-D, and a network that predicts at half resolution can represent it.
     """
     shape = _checked_shape(shape)
-    half = [max(2, (size + 1) // 2) for size in shape]
-    spacing = np.array([(size - 1) / (h - 1) for size, h in zip(shape, half, strict=True)], np.float32)
-    coarse = integrate(random_velocity(half, amplitude / float(spacing.max()), scale / float(spacing.max()), rng))
+    nodes = [max(2, -(-size // coarseness)) for size in shape]
+    spacing = np.array([(size - 1) / (h - 1) for size, h in zip(shape, nodes, strict=True)], np.float32)
+    coarse = integrate(random_velocity(nodes, amplitude / float(spacing.max()), scale / float(spacing.max()), rng))
     coarse *= spacing.reshape(-1, *[1] * len(shape))
-    return _along_last_axes(coarse, [_upsampling_matrix(n, h) for n, h in zip(shape, half, strict=True)])
+    return _along_last_axes(coarse, [_upsampling_matrix(n, h) for n, h in zip(shape, nodes, strict=True)])
 
 
 def warp_nearest(labels: np.ndarray, displacement: np.ndarray) -> np.ndarray:

@@ -18,15 +18,22 @@ RECIPES = Path(__file__).parent / "recipes"
 class DataRecipe:
     """Real volumes and generated pairs. With generated_fraction = 1 there are no real ones.
 
+    kind                  what the subjects are: "volumes", images with labels, or "brains", label maps of heads from
+                          which pairs are painted (see data.brains)
     train, test           [start, stop) of the subjects sorted by name; the test subjects are held out
     grid                  voxels of the training grid at `spacing` mm; volumes are centred in it
     test_grid             voxels of the grid for evaluation
     align                 how `register` is to lay two images on each other: "world" or "centre" (see data.geometry)
     generated_fraction    share of training steps that see a generated pair
     generated_pairs       how many such pairs are drawn before training
-    held_out_pairs        how many generated pairs are held out where there are no real ones
+    held_out_pairs        how many generated pairs are held out where there are no real ones, or "brains"
+    random_contrast       share of "brains" pairs of random instead of T1 contrast, held-out pairs: held_out_contrast
+    turned                share of "brains" pairs whose axes are in another order or direction
+    painted_pairs         how many "brains" pairs are painted before training; 0: every step paints a new one
+    box                   shape of the part of a "brains" pair that a step sees; empty: all of it
     """
 
+    kind: str = "volumes"
     train: tuple[int, int] = (0, 160)
     test: tuple[int, int] = (160, 200)
     grid: tuple[int, ...] = (48, 64, 48)
@@ -36,13 +43,29 @@ class DataRecipe:
     generated_fraction: float = 0.25
     generated_pairs: int = 200
     held_out_pairs: int = 10
+    random_contrast: float = 0.2
+    held_out_contrast: float = 0.0
+    turned: float = 0.0
+    painted_pairs: int = 0
+    box: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("volumes", "brains"):
+            raise ParameterError(f"[data]: kind must be 'volumes' or 'brains', not {self.kind!r}")
 
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """similarity - lncc * LNCC(window) + diffusion * (mean squared forward differences of the displacement)."""
+    """-similarity LNCC(window) + overlap (1 - soft Dice) + diffusion (mean squared forward differences of the field).
+
+    The overlap is that of at most `overlap_labels` structures, drawn anew each step from those that both images show;
+    with overlap = 0 no label is seen.
+    """
 
     window: int = 9
+    similarity: float = 1.0
+    overlap: float = 0.0
+    overlap_labels: int = 12
     diffusion: float = 0.3
     rate_target: float = 0.1
     rate_l1: float = 1e-4

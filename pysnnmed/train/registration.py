@@ -1,7 +1,8 @@
-"""Training SpikeReg: analog teacher -> conversion -> spiking network, without labels, on real and generated pairs.
+"""Training SpikeReg: analog teacher -> conversion -> spiking network, on real and generated pairs.
 
 The objective of both networks is the paper's: local normalised cross-correlation of fixed and moved image, diffusion of
-the field, and for the spiking network a penalty on spike rates. Labels serve only to report Dice.
+the field, and for the spiking network a penalty on spike rates. Where the labels are known by construction, because the
+images were painted from them, a recipe may add their overlap; labels drawn by people serve only to report Dice.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..convert import convert
 from ..data.files import write_text
 from ..deploy.pretrained import save_model
 from ..errors import ParameterError
+from ..losses.labels import one_hot, soft_dice
 from ..losses.registration import diffusion, lncc
 from ..losses.spikes import spike_rate_penalty
 from ..models.spikereg import FIELD, SpikeReg, Teacher
@@ -41,21 +43,35 @@ def content_box(image: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def registration_terms(network: Teacher | SpikeReg, pair: Pair, loss: LossRecipe) -> dict[str, Tensor]:
-    """The terms of the objective for one pair, by name."""
+def registration_terms(
+    network: Teacher | SpikeReg, pair: Pair, loss: LossRecipe, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """The terms of the objective for one pair, by name. `rng` draws the labels whose overlap counts, if any does."""
     fixed, moving = batch(pair.fixed.image), batch(pair.moving.image)
     seen: dict[str, Tensor] = {}
     displacement = network(fixed, moving, observe=seen.__setitem__)
     box = (slice(None), slice(None), *content_box(pair.fixed.image))
     moved = warp(moving, displacement)
     terms = {
-        "similarity": -lncc(fixed[box], moved[box], window=loss.window),
+        "similarity": lncc(fixed[box], moved[box], window=loss.window) * -loss.similarity,
         "diffusion": diffusion(seen.pop(FIELD)) * loss.diffusion,
     }
+    if loss.overlap:
+        labels = _drawn_labels(pair, loss.overlap_labels, rng)
+        if labels:
+            moved_labels = warp(one_hot(pair.moving.labels, labels), displacement)
+            terms["overlap"] = (1 - soft_dice(one_hot(pair.fixed.labels, labels), moved_labels)) * loss.overlap
     if isinstance(network, SpikeReg):
         rates = [spikes.mean() for spikes in seen.values()]
         terms["rate_penalty"] = spike_rate_penalty(rates, loss.rate_target, loss.rate_l1, loss.rate_l2)
     return terms
+
+
+def _drawn_labels(pair: Pair, n: int, rng: np.random.Generator) -> list[int]:
+    """Up to `n` of the labels, 0 excepted, that both images show."""
+    shared = np.intersect1d(pair.fixed.labels, pair.moving.labels)
+    shared = shared[shared > 0]
+    return sorted(rng.choice(shared, min(n, len(shared)), replace=False).tolist())
 
 
 def train(recipe: Recipe, data: Path | None, out: Path, *, report: Callable[[str], None] = lambda line: None) -> Path:
@@ -117,7 +133,7 @@ def _run_stage(
         network,
         Adam(network.named_parameters(), learning_rate=stage.learning_rate),
         schedule,
-        lambda rng: registration_terms(network, sampler(rng), loss),
+        lambda rng: registration_terms(network, sampler(rng), loss, rng),
         out / name,
         seed=seed,
         evaluate=lambda: means(evaluate_pairs(network, held_out, labels)),
