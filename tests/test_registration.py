@@ -134,7 +134,8 @@ def test_shipped_weights_are_small_and_documented():
         network, card = load_model(name)
         assert card.path.stat().st_size < 2_000_000
         note = card.path.with_name(name.removesuffix("-teacher") + ".md").read_text()
-        assert "CC BY-SA 4.0" in note
+        assert "## Source and licence" in note
+        assert {"hippocampus": "CC BY-SA 4.0", "brain": "Apache License 2.0"}[name.removesuffix("-teacher")] in note
         assert f"{network.n_parameters:,} parameters" in note or f"| {network.n_parameters:,} |" in note
 
 
