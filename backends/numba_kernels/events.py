@@ -33,7 +33,7 @@ from .layouts import (
     padded_lanes,
     spike_weights,
 )
-from .merging import MOST_WORDS, WORD, count_bits, merge
+from .merging import MOST_WORDS, WORD, count_bits, merge, merging
 from .read_out import read_rows
 from .row_sums import gather, roll
 from .tables import GROUPS, dense_is_cheaper, look_up, tables_of
@@ -172,10 +172,11 @@ def layer_scratch(operation: Any, in_shape: Sizes) -> int:
             inputs = leading * operation.analog.weight.shape[1]
             least += _dense_bytes(plane, lanes, inputs, 1)
     for synapses, steps in spiking:
-        # any two words that follow each other hold more than one word's bits, or they would be one
-        words = 2 * (leading * synapses.weight.shape[1] // WORD) + 2
         width = max(plane.width, plane.columns)
-        least += _spike_bytes(steps, words, lanes, plane.width, width, 1, 1)
+        ways = ((leading, False), (plane.kernel[0], True)) if plane.rolls else ((leading, False),)
+        # any two words that follow each other hold more than one word's bits, or they would be one
+        most = ((2 * (merged * synapses.weight.shape[1] // WORD) + 2, rolls) for merged, rolls in ways)
+        least += max(_spike_bytes(steps, words, lanes, plane.width, width, 1, 1, rolls) for words, rolls in most)
     return threads.CORES * aligned_bytes(max(_CHUNK_BYTES, least))
 
 
@@ -195,12 +196,17 @@ class _Plane:
         # rows of outputs that see a row of inputs, on average
         self.seen_by_rows = float(taps.axis_readers(*axes[0]).mean() * taps.axis_readers(*axes[1]).mean())
         self.stride, self.padding, self.dilation = axes[2][2:5]
-        self.rolls = axes[2][1:6] == (3, 1, 1, 1, False)
+        self.rolls = all(axis[1:6] == (3, 1, 1, 1, False) for axis in axes[1:])
 
     @property
     def one_tap(self) -> np.ndarray:
         """Every column of sums read where it lies."""
         return taps.axis_taps(self.columns, 1, 1, 0, 1, False, self.columns)
+
+    @property
+    def own_rows(self) -> np.ndarray:
+        """Every row of inputs read where it lies."""
+        return taps.axis_taps(self.size[1], 1, 1, 0, 1, False, self.size[1])
 
     @property
     def own_columns(self) -> np.ndarray:
@@ -260,12 +266,21 @@ def _in_chunks(
 
 
 def _spike_bytes(
-    steps: int, words: int, lanes: int, width: int, columns: int, rows: int, slots: int, sum_bytes: int = 4
+    steps: int,
+    words: int,
+    lanes: int,
+    width: int,
+    columns: int,
+    rows: int,
+    slots: int,
+    rolls: bool,
+    sum_bytes: int = 4,
 ) -> int:
+    rows_in, spare = (rows + 2, 1) if rolls else (rows, 0)
     sizes = (
-        sum_bytes * steps * rows * columns * lanes,
-        8 * steps * rows * slots * words * width,
-        rows * words,
+        sum_bytes * (steps * rows + spare) * columns * lanes,
+        8 * steps * rows_in * slots * words * width,
+        rows_in * words,
         2 * (slots * words * WORD * width + WORD),
         8 * (width + 1),
     )
@@ -283,6 +298,7 @@ class _SpikeSums:
     steps: int
     slots: int
     joined: bool
+    rolls: bool
     events: int
     tables: np.ndarray | None  # to use them instead of the weights
 
@@ -306,29 +322,35 @@ class _SpikeSums:
         weights = self.weights
         slots = min(slots, self.slots)
         sizes = self.steps, weights.merging.words, weights.lanes, self.plane.width, self.columns
-        return _spike_bytes(*sizes, rows, slots, weights.sum_type.itemsize)
+        return _spike_bytes(*sizes, rows, slots, self.rolls, weights.sum_type.itemsize)
 
     def prepare(self, room: _Room, rows: int, slots: int) -> Callable[[int, int], tuple[np.ndarray, int]]:
         """run(first row, rows) -> (sums [steps, rows, columns, lanes], outputs reached); `slots` slots at a time."""
-        plane, weights, steps = self.plane, self.weights, self.steps
+        plane, weights, steps, rolls = self.plane, self.weights, self.steps, self.rolls
         slots, n_words, width = min(slots, self.slots), weights.merging.words, plane.width
-        sums = room.take(steps * rows * self.columns * weights.lanes, weights.sum_type)
-        merged = room.take(steps * rows * slots * n_words * width, np.uint64)
-        active = room.take(rows * n_words, np.uint8)
+        sums = room.take((steps * rows + rolls) * self.columns * weights.lanes, weights.sum_type)
+        rows_in = rows + 2 * rolls
+        merged = room.take(steps * rows_in * slots * n_words * width, np.uint64)
+        active = room.take(rows_in * n_words, np.uint8)
         events = room.take(slots * n_words * WORD * width + WORD, np.uint16)
         start = room.take(width + 1, np.int64)
         blocks = blocks_of(weights.block)
         sources = list(zip(self.sources, weights.merging.items, strict=True))
-        rolls, x_taps = plane.rolls and not self.joined, plane.own_columns if self.joined else plane.x_taps
+        x_taps = plane.own_columns if self.joined else plane.x_taps
+        y_taps = plane.own_rows if rolls else plane.y_taps
 
         def run(first: int, rows: int) -> tuple[np.ndarray, int]:
             reached = 0
+            begin, rows_in = first, rows
+            if rolls:
+                begin = max(first - 1, 0)
+                rows_in = min(first + rows + 1, plane.rows) - begin
             for level in range(0, self.slots, slots):
                 count = min(slots, self.slots - level)
                 for i, ((words, size, levels), items) in enumerate(sources):
                     merge(
-                        words, size, levels, plane.z_taps, plane.y_taps, items, merged, active, n_words, i == 0,
-                        first, rows, steps, level, count,
+                        words, size, levels, plane.z_taps, y_taps, items, merged, active, n_words, i == 0,
+                        begin, rows_in, steps, level, count,
                     )  # fmt: skip
                 if self.tables is not None:
                     reached += look_up(
@@ -337,8 +359,8 @@ class _SpikeSums:
                     )  # fmt: skip
                 elif rolls:
                     reached += roll(
-                        blocks, merged, active, weights.weights, weights.n_blocks, sums, rows, steps, count,
-                        n_words, width, plane.readers, events, start, level > 0,
+                        blocks, merged, active, weights.weights, weights.n_blocks, sums, begin, rows_in,
+                        first, rows, len(y_taps), steps, count, n_words, width, plane.readers, events, start, level > 0,
                     )  # fmt: skip
                 else:
                     reached += gather(
@@ -357,13 +379,14 @@ def _spike_sums(
     slots = max(levels)
     channels = tuple(source.channels for source in sources)
     word_bits = tuple(8 * source.words.dtype.itemsize for source in sources)
+    rolls = plane.rolls and not joined
 
-    def lay_out_weights() -> SpikeWeights:
+    def weights_for(rolls: bool) -> SpikeWeights:
         bound = slots * synapses.slot_bound() if synapses.weight.dtype.kind == "i" else 0
-        return spike_weights(synapses.weight, channels, word_bits, bound, plane.rolls and not joined, joined)
+        key = (id(synapses), channels, slots, rolls)
+        return once_for(owner, key, lambda: spike_weights(synapses.weight, channels, word_bits, bound, rolls, joined))
 
-    key = (id(synapses), channels, slots)
-    weights = once_for(owner, key, lay_out_weights)
+    weights = weights_for(rolls)
     factor = once_for(
         owner, (id(synapses), "factor"), lambda: padded(synapses.factor, padded_lanes(len(synapses.factor)))
     )
@@ -373,14 +396,14 @@ def _spike_sums(
     )
     events = sum(map(_events, sources))
     taps_of_row = 1 if joined else plane.kernel[2]
-    rolled = plane.rolls and not joined
     # of a row of outputs, on average: the share of its leading taps inside the volume, and the events of a column
     share = plane.seen_by_rows * plane.size[0] * plane.size[1] / (plane.rows * plane.kernel[0] * plane.kernel[1])
     per_column = events * plane.seen_by_rows / (steps * slots * plane.rows * plane.width)
-    tables = None
-    if dense_is_cheaper(events, per_column, weights, share, taps_of_row):
-        tables = once_for(owner, (*key, "tables"), lambda: tables_of(weights, taps_of_row, rolled))
-    return _SpikeSums(plane, weights, factor, laid, steps, slots, joined, events, tables)
+    tables, words = None, merging(channels, word_bits, plane.kernel[:2]).words
+    if dense_is_cheaper(events, per_column, weights, words, share, taps_of_row):
+        rolls, weights = False, weights_for(False)
+        tables = once_for(owner, (id(synapses), channels, slots, "tables"), lambda: tables_of(weights, taps_of_row))
+    return _SpikeSums(plane, weights, factor, laid, steps, slots, joined, rolls, events, tables)
 
 
 @dataclass(frozen=True)

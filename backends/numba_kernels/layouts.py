@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def padded(row: np.ndarray, lanes: int, fill: float = 0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SpikeWeights:
-    """Weights of synapses on spikes: flat [n_blocks, merged bits, taps of the last axis, lanes of a block]."""
+    """Weights of synapses on spikes: flat [n_blocks, merged bits, taps that are not merged, lanes of a block]."""
 
     merging: Merging
     weights: np.ndarray
@@ -84,18 +84,20 @@ class SpikeWeights:
 
 
 def spike_weights(
-    weight: np.ndarray, channels: Sequence[int], word_bits: Sequence[int], bound: int, rolled: bool, joined: bool
+    weight: np.ndarray, channels: tuple[int, ...], word_bits: tuple[int, ...], bound: int, rolled: bool, joined: bool
 ) -> SpikeWeights:
     """Lay out weights [O, C, *K] for sources of these channels, for sums of a magnitude of at most `bound`.
 
-    `rolled`: taps in the order in which a column of inputs meets the outputs. `joined`: the taps of the last axis are
-    lanes of one vector, tap k of channel o at k * O + o; the sums are then of columns of inputs.
+    `rolled`: the taps of the last two axes in the order in which an input meets the outputs, see `roll`.
+    `joined`: the taps of the last axis are lanes of one vector, tap k of channel o at k * O + o; the sums are then of
+    columns of inputs.
     """
     kernel = volume(weight.shape[2:])
-    merged = merging(channels, word_bits, kernel[:2])
+    merged = merging(channels, word_bits, (kernel[0], 1) if rolled else kernel[:2])
     w = np.moveaxis(weight.reshape(*weight.shape[:2], *kernel), (2, 3, 1, 4, 0), (0, 1, 2, 3, 4))  # kz, ky, C, kx, O
     if rolled:
-        w = w[:, :, :, ::-1]
+        w = np.moveaxis(w[:, ::-1, :, ::-1], 1, 2)
+        w = w.reshape(kernel[0], 1, w.shape[1], -1, w.shape[-1])
     if joined:
         w = w.reshape(*w.shape[:3], 1, -1)
     lanes = padded_lanes(w.shape[-1])

@@ -9,7 +9,7 @@ Listing the events of a column before anything is added costs one mispredicted b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,8 @@ class Merging:
         return len(self.rows) // WORD
 
 
-def merging(channels: Sequence[int], word_bits: Sequence[int], taps: tuple[int, int]) -> Merging:
+@functools.lru_cache(maxsize=256)
+def merging(channels: tuple[int, ...], word_bits: tuple[int, ...], taps: tuple[int, int]) -> Merging:
     """Merge sources of so many channels in words of so many bits, over kernels of `taps` leading taps."""
     items: list[list[tuple[int, ...]]] = []
     rows: list[list[tuple[int, ...]]] = [[]]

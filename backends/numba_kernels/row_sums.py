@@ -1,8 +1,8 @@
 """Weighted sums of spikes, one row of outputs at a time: every event adds rows of weights to sums held in registers.
 
 Two kernels, for one block of output channels or several:
-- `roll` for kernels of three taps along the last axis that read x - 1, x and x + 1: an event is read once and added to
-  the three columns of outputs that see it, which then move on by one;
+- `roll` for kernels of three taps along each of the last two axes that read y - 1, y, y + 1 and x - 1, x, x + 1: an
+  event is read once and added to the nine columns of three rows of outputs that see it, which then move on by one;
 - `gather` for everything else: an output adds the events of each column that one of its taps reads.
 """
 
@@ -17,41 +17,77 @@ from .vectors import add_from, at, store, zeros
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def roll(
-    blocks, merged, active, weights, n_blocks, sums, rows, steps, slots, n_words, width, readers, events, start, onto
+    blocks, merged, active, weights, n_blocks, sums, begin, rows_in, first, rows, height, steps, slots, n_words, width,
+    readers, events, start, onto,
 ):  # fmt: skip
-    """sums [steps, rows, X, lanes] = the sums over merged [rows, steps, slots, n_words, X]; added to sums if `onto`.
+    """sums [steps, rows, X, lanes] = the sums over merged [rows_in, steps, slots, n_words, X]; added to sums if `onto`.
 
-    weights is flat [n_blocks, n_words * 64, 3, lanes of a block], the taps in the order x - 1, x, x + 1 of the outputs
-    they add to. Returns how many existing outputs the events reach.
+    The sums are those of the rows of outputs from `first` on; merged are the rows of inputs from `begin` on, all that
+    these rows see. `height` rows are a plane.
+
+    weights is flat [n_blocks, n_words * 64, 3, 3, lanes of a block], the taps in the order of the outputs that they add
+    to: y - 1, y, y + 1, and x - 1, x, x + 1. Behind the sums is room for a row that nobody reads: there go the sums of
+    rows outside. Returns how many existing outputs the events reach.
     """
     n = 16 * len(blocks)
     lanes = n_blocks * n
-    pitch = 3 * n
+    pitch = 9 * n
+    row_size = width * lanes
     reached = 0
-    for j in range(rows):
+    for j in range(rows_in):
+        row = begin + j
+        y = row % height
+        above = y > 0 and first < row <= first + rows
+        here = first <= row < first + rows
+        below = y + 1 < height and first <= row + 1 < first + rows
         for t in range(steps):
-            first = (j * steps + t) * slots * n_words * width
-            reached += list_events(merged, first, active, j * n_words, slots, n_words, width, readers, events, start)
+            words = (j * steps + t) * slots * n_words * width
+            listed = list_events(merged, words, active, j * n_words, slots, n_words, width, readers, events, start)
+            reached += listed * (np.int64(above) + np.int64(here) + np.int64(below))
+            to, nowhere = (t * rows + row - first) * row_size, steps * rows * row_size
             for block in range(n_blocks):
                 base = block * n_words * WORD * pitch
-                out = (t * rows + j) * width * lanes + block * n
-                left, here = zeros(sums, blocks), zeros(sums, blocks)
+                to_above = (to - row_size if above else nowhere) + block * n
+                to_here = (to if here else nowhere) + block * n
+                to_below = (to + row_size if below else nowhere) + block * n
+                # a row of outputs is met from the row above it first, if there is one
+                onto_here, onto_below = here and (onto or y > 0), below and onto
+                a0, a1 = zeros(sums, blocks), zeros(sums, blocks)
+                b0, b1 = zeros(sums, blocks), zeros(sums, blocks)
+                c0, c1 = zeros(sums, blocks), zeros(sums, blocks)
                 for x in range(width):
-                    right = zeros(sums, blocks)
+                    a2, b2, c2 = zeros(sums, blocks), zeros(sums, blocks), zeros(sums, blocks)
                     for e in range(at(start, x), at(start, x + 1)):
-                        row = base + np.int64(at(events, e)) * pitch
-                        left = add_from(left, weights, row)
-                        here = add_from(here, weights, row + n)
-                        right = add_from(right, weights, row + 2 * n)
+                        w = base + np.int64(at(events, e)) * pitch
+                        a0 = add_from(a0, weights, w)
+                        a1 = add_from(a1, weights, w + n)
+                        a2 = add_from(a2, weights, w + 2 * n)
+                        b0 = add_from(b0, weights, w + 3 * n)
+                        b1 = add_from(b1, weights, w + 4 * n)
+                        b2 = add_from(b2, weights, w + 5 * n)
+                        c0 = add_from(c0, weights, w + 6 * n)
+                        c1 = add_from(c1, weights, w + 7 * n)
+                        c2 = add_from(c2, weights, w + 8 * n)
                     if x > 0:
-                        if onto:
-                            left = add_from(left, sums, out + (x - 1) * lanes)
-                        store(left, sums, out + (x - 1) * lanes)
-                    left, here = here, right
-                if onto:
-                    left = add_from(left, sums, out + (width - 1) * lanes)
-                store(left, sums, out + (width - 1) * lanes)
+                        left = (x - 1) * lanes
+                        _put(a0, sums, to_above + left, above)
+                        _put(b0, sums, to_here + left, onto_here)
+                        _put(c0, sums, to_below + left, onto_below)
+                    a0, a1, b0, b1, c0, c1 = a1, a2, b1, b2, c1, c2
+                last = (width - 1) * lanes
+                _put(a0, sums, to_above + last, above)
+                _put(b0, sums, to_here + last, onto_here)
+                _put(c0, sums, to_below + last, onto_below)
     return reached
+
+
+@njit(inline="always")
+def _put(total, sums, index, onto):
+    """sums[index : index + lanes] = total; += if `onto`."""
+    if onto:
+        store(add_from(total, sums, index), sums, index)
+    else:
+        store(total, sums, index)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -59,8 +95,9 @@ def gather(
     blocks, merged, active, weights, n_blocks, sums, rows, steps, slots, n_words, width, readers, events, start, onto,
     x_taps,
 ):  # fmt: skip
-    """As `roll`, for outputs that read through tap k the column x_taps[x, k], nothing where that is -1.
+    """sums [steps, rows, X, lanes] = the sums over merged [rows, steps, slots, n_words, X]; added to sums if `onto`.
 
+    An output reads through tap k the column x_taps[x, k], nothing where that is -1.
     weights is flat [n_blocks, n_words * 64, taps, lanes of a block].
     """
     n = 16 * len(blocks)

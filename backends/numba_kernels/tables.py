@@ -21,31 +21,31 @@ _LIST, _COLUMN = 2.0, 5.0  # to list the events of a word, to begin a column
 _LOOK_UP, _PASS = 0.36, 0.5  # to look up a sum and add it, to begin a word and tap
 
 
-def dense_is_cheaper(events: int, events_of_a_column: float, weights: SpikeWeights, share: float, taps: int) -> bool:
+def dense_is_cheaper(
+    events: int, events_of_a_column: float, weights: SpikeWeights, table_words: int, share: float, taps: int
+) -> bool:
     """Whether tables are estimated to be faster than adding the weights of `events` spikes one by one.
 
     A column of inputs with all that merged words bring to it holds `events_of_a_column` events on average, each added
     through `taps` taps of the last axis, and `share` of its words have a tap inside the volume. The estimate depends on
     these numbers and the size of the weights only, so a run on the same spikes always decides alike.
     """
-    words = max(1.0, weights.merging.words * share)
-    table_bytes = weights.merging.words * GROUPS * 16 * taps * weights.lanes * weights.sum_type.itemsize
+    listed, words = (max(1.0, n * share) for n in (weights.merging.words, table_words))
+    table_bytes = table_words * GROUPS * 16 * taps * weights.lanes * weights.sum_type.itemsize
     if events < LEAST_EVENTS or table_bytes > MOST_BYTES or weights.sum_type != np.int16:
         return False
     vectors = max(1.0, weights.lanes * weights.sum_type.itemsize / 64)
     add = _ADD_FAR if weights.weights.nbytes > _NEAR_BYTES else _ADD
-    by_events = events_of_a_column * taps * vectors * add + words * _LIST + _COLUMN
+    by_events = events_of_a_column * taps * vectors * add + listed * _LIST + _COLUMN
     by_tables = words * taps * (GROUPS * vectors * _LOOK_UP + _PASS)
     return by_tables < by_events
 
 
-def tables_of(weights: SpikeWeights, taps: int, rolled: bool) -> np.ndarray:
+def tables_of(weights: SpikeWeights, taps: int) -> np.ndarray:
     """Flat [n_blocks, words, taps, groups, 16, lanes of a block]: entry i of a table is the sum of the weights of the
     bits that are set in i. Taps in the order of `axis_taps`."""
     words = weights.merging.words
     w = weights.weights.reshape(weights.n_blocks, words, GROUPS, 4, taps, weights.block).astype(weights.sum_type)
-    if rolled:
-        w = w[:, :, :, :, ::-1]
     chosen = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(w.dtype)
     return aligned(np.einsum("ib,nwgbkl->nwkgil", chosen, w))
 
