@@ -58,6 +58,8 @@ class DataRecipe:
 class LossRecipe:
     """-similarity LNCC(window) + overlap (1 - soft Dice) + diffusion (mean squared forward differences of the field).
 
+    `squared`: the squared LNCC, else the signed one. bending: weight of the bending energy of the field. distillation:
+    of the mean squared distance, in voxels squared, between the displacements of the spiking network and the teacher.
     The overlap is that of at most `overlap_labels` structures, drawn anew each step from those that both images show;
     with overlap = 0 no label is seen.
     """
@@ -66,7 +68,10 @@ class LossRecipe:
     similarity: float = 1.0
     overlap: float = 0.0
     overlap_labels: int = 12
+    squared: bool = True
     diffusion: float = 0.3
+    bending: float = 0.0
+    distillation: float = 0.0
     rate_target: float = 0.1
     rate_l1: float = 1e-4
     rate_l2: float = 1e-2

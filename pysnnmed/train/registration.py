@@ -19,11 +19,11 @@ from ..data.files import write_text
 from ..deploy.pretrained import save_model
 from ..errors import ParameterError
 from ..losses.labels import one_hot, soft_dice
-from ..losses.registration import diffusion, lncc
+from ..losses.registration import bending_energy, diffusion, lncc, mse
 from ..losses.spikes import spike_rate_penalty
 from ..models.spikereg import FIELD, SpikeReg, Teacher
 from ..optim import Adam, warm_up_cosine
-from ..tensor import Tensor
+from ..tensor import Tensor, no_grad
 from ..warp import warp
 from .evaluation import batch, evaluate_pairs, means
 from .loop import Schedule, fit
@@ -44,18 +44,32 @@ def content_box(image: np.ndarray) -> tuple[slice, ...]:
 
 
 def registration_terms(
-    network: Teacher | SpikeReg, pair: Pair, loss: LossRecipe, rng: np.random.Generator
+    network: Teacher | SpikeReg,
+    pair: Pair,
+    loss: LossRecipe,
+    rng: np.random.Generator,
+    teacher: Teacher | None = None,
 ) -> dict[str, Tensor]:
-    """The terms of the objective for one pair, by name. `rng` draws the labels whose overlap counts, if any does."""
+    """The terms of the objective for one pair, by name. `rng` draws the labels whose overlap counts, if any does.
+
+    A spiking network may learn from a `teacher` too: loss.distillation is the weight of the mean squared distance of
+    their displacements.
+    """
     fixed, moving = batch(pair.fixed.image), batch(pair.moving.image)
     seen: dict[str, Tensor] = {}
     displacement = network(fixed, moving, observe=seen.__setitem__)
     box = (slice(None), slice(None), *content_box(pair.fixed.image))
     moved = warp(moving, displacement)
     terms = {
-        "similarity": lncc(fixed[box], moved[box], window=loss.window) * -loss.similarity,
-        "diffusion": diffusion(seen.pop(FIELD)) * loss.diffusion,
+        "similarity": lncc(fixed[box], moved[box], window=loss.window, squared=loss.squared) * -loss.similarity,
+        "diffusion": diffusion(field := seen.pop(FIELD)) * loss.diffusion,
     }
+    if loss.bending:
+        terms["bending"] = bending_energy(field) * loss.bending
+    if loss.distillation and teacher is not None:
+        with no_grad():
+            taught = teacher(fixed, moving)
+        terms["distillation"] = mse(displacement, taught) * loss.distillation
     if loss.overlap:
         labels = _drawn_labels(pair, loss.overlap_labels, rng)
         if labels:
@@ -100,7 +114,9 @@ def train(recipe: Recipe, data: Path | None, out: Path, *, report: Callable[[str
             f"saturated {100 * layer.saturated:.2f} %, rate {layer.rate:.3f}"
         )
     report(f"converted, before fine-tuning: {means(evaluate_pairs(spiking, held_out, labels))}")
-    _run_stage("spiking", spiking, recipe.finetune, recipe.loss, sampler, held_out, labels, out, recipe.seed + 2)
+    _run_stage(
+        "spiking", spiking, recipe.finetune, recipe.loss, sampler, held_out, labels, out, recipe.seed + 2, teacher
+    )
     facts = {"recipe": recipe.name, "spacing": recipe.data.spacing, "align": recipe.data.align}
     for name, network in (("teacher", teacher), ("spiking", spiking)):
         scores = means(evaluate_pairs(network, held_out, labels))
@@ -119,6 +135,7 @@ def _run_stage(
     labels: Sequence[int],
     out: Path,
     seed: int,
+    teacher: Teacher | None = None,
 ) -> None:
     schedule = Schedule(
         steps=stage.steps,
@@ -133,7 +150,7 @@ def _run_stage(
         network,
         Adam(network.named_parameters(), learning_rate=stage.learning_rate),
         schedule,
-        lambda rng: registration_terms(network, sampler(rng), loss, rng),
+        lambda rng: registration_terms(network, sampler(rng), loss, rng, teacher),
         out / name,
         seed=seed,
         evaluate=lambda: means(evaluate_pairs(network, held_out, labels)),
