@@ -35,7 +35,7 @@ from .layouts import (
 )
 from .merging import MOST_WORDS, WORD, count_bits, merge, merging
 from .read_out import read_rows
-from .row_sums import gather, roll
+from .row_sums import gather, pile, roll
 from .tables import GROUPS, dense_is_cheaper, look_up, tables_of
 
 _CHUNK_BYTES = 1536 << 10  # of scratch a thread works in, if a row needs no more: part of the L2 cache
@@ -125,7 +125,7 @@ def read_out(
     if not _compiled(operation.geometry, [sources]):
         return numpy_kernels.read_out(operation, sources, out, scratch)
     plane = _Plane(operation.geometry, sources[0].words.shape[1:-1])
-    part = _spike_sums(operation, plane, operation.synapses, sources, 1, _joins(operation))
+    part = _spike_sums(operation, plane, operation.synapses, sources, 1, _joins(operation, plane))
     channels = len(operation.bias)
     if out is None:
         out = np.empty((channels, *plane.out_shape), np.float32)
@@ -133,11 +133,28 @@ def read_out(
 
     def prepare(room: _Room, rows: int, slots: int) -> _Run:
         add_up = part.prepare(room, rows, slots)
-        taps_of_sums = plane.x_taps if part.joined else plane.one_tap
+        y_taps, x_taps = (plane.y_taps, plane.x_taps) if part.joined else plane.one_tap
+        height = plane.size[1] if part.joined else len(y_taps)
+        totals = np.empty(plane.columns, np.int32 if part.weights.sum_type.kind == "i" else np.float32)
 
         def run(first: int, rows: int) -> tuple[int, int]:
             sums, reached = add_up(first, rows)
-            read_rows(sums, part.columns, part.weights.lanes, taps_of_sums, factor, bias, values, first, rows)
+            begin = part.rows_in(first, rows)[0]
+            read_rows(
+                sums,
+                begin,
+                height,
+                part.columns,
+                part.weights.lanes,
+                y_taps,
+                x_taps,
+                factor,
+                bias,
+                totals,
+                values,
+                first,
+                rows,
+            )
             return reached, 0
 
         return run
@@ -157,8 +174,8 @@ def layer_scratch(operation: Any, in_shape: Sizes) -> int:
     lanes = padded_lanes(channels)
     leading = int(np.prod(plane.kernel[:2]))
     if hasattr(operation, "synapses"):
-        if _joins(operation):
-            lanes = padded_lanes(channels * plane.kernel[2])
+        if _joins(operation, plane):
+            lanes = padded_lanes(channels * plane.kernel[1] * plane.kernel[2])
         spiking = [(operation.synapses, 1)]
         least = 0
     else:
@@ -199,19 +216,15 @@ class _Plane:
         self.rolls = all(axis[1:6] == (3, 1, 1, 1, False) for axis in axes[1:])
 
     @property
-    def one_tap(self) -> np.ndarray:
-        """Every column of sums read where it lies."""
-        return taps.axis_taps(self.columns, 1, 1, 0, 1, False, self.columns)
+    def one_tap(self) -> tuple[np.ndarray, np.ndarray]:
+        """Along y and x, every sum read where it lies."""
+        y, x = ((n, 1, 1, 0, 1, False, n) for n in (len(self.y_taps), self.columns))
+        return taps.axis_taps(*y), taps.axis_taps(*x)
 
     @property
     def own_rows(self) -> np.ndarray:
         """Every row of inputs read where it lies."""
         return taps.axis_taps(self.size[1], 1, 1, 0, 1, False, self.size[1])
-
-    @property
-    def own_columns(self) -> np.ndarray:
-        """Every column of inputs summed for itself."""
-        return taps.axis_taps(self.width, 1, 1, 0, 1, False, self.width)
 
 
 class _Room:
@@ -276,9 +289,9 @@ def _spike_bytes(
     rolls: bool,
     sum_bytes: int = 4,
 ) -> int:
-    rows_in, spare = (rows + 2, 1) if rolls else (rows, 0)
+    rows_in = rows + 2 * rolls
     sizes = (
-        sum_bytes * (steps * rows + spare) * columns * lanes,
+        sum_bytes * (steps * rows + 2 * rolls) * columns * lanes,
         8 * steps * rows_in * slots * words * width,
         rows_in * words,
         2 * (slots * words * WORD * width + WORD),
@@ -307,7 +320,7 @@ class _SpikeSums:
         """Sums that are looked up for each output channel."""
         if self.tables is None:
             return 0
-        plane, x_taps = self.plane, self.plane.own_columns if self.joined else self.plane.x_taps
+        plane, x_taps = self.plane, self.plane.x_taps
         in_z, in_y, words = plane.z_taps >= 0, plane.y_taps >= 0, 0
         for bits in self.weights.merging.rows.reshape(-1, WORD, 3):
             seen = {(kz, ky) for kz, ky, _ in bits.tolist() if kz >= 0}
@@ -318,6 +331,13 @@ class _SpikeSums:
     def columns(self) -> int:
         return self.plane.width if self.joined else self.plane.columns
 
+    def rows_in(self, first: int, rows: int) -> tuple[int, int]:
+        """The rows of inputs that are merged for these rows of outputs: the first of them, and how many."""
+        if not self.rolls:
+            return first, rows
+        begin = max(first - 1, 0)
+        return begin, min(first + rows + 1, self.plane.rows) - begin
+
     def bytes_for(self, rows: int, slots: int) -> int:
         weights = self.weights
         slots = min(slots, self.slots)
@@ -325,10 +345,13 @@ class _SpikeSums:
         return _spike_bytes(*sizes, rows, slots, self.rolls, weights.sum_type.itemsize)
 
     def prepare(self, room: _Room, rows: int, slots: int) -> Callable[[int, int], tuple[np.ndarray, int]]:
-        """run(first row, rows) -> (sums [steps, rows, columns, lanes], outputs reached); `slots` slots at a time."""
+        """run(first row, rows) -> (sums [steps, rows, columns, lanes], outputs reached); `slots` slots at a time.
+
+        If joined, the sums are those of `pile`.
+        """
         plane, weights, steps, rolls = self.plane, self.weights, self.steps, self.rolls
         slots, n_words, width = min(slots, self.slots), weights.merging.words, plane.width
-        sums = room.take((steps * rows + rolls) * self.columns * weights.lanes, weights.sum_type)
+        sums = room.take((steps * rows + 2 * rolls) * self.columns * weights.lanes, weights.sum_type)
         rows_in = rows + 2 * rolls
         merged = room.take(steps * rows_in * slots * n_words * width, np.uint64)
         active = room.take(rows_in * n_words, np.uint8)
@@ -336,15 +359,11 @@ class _SpikeSums:
         start = room.take(width + 1, np.int64)
         blocks = blocks_of(weights.block)
         sources = list(zip(self.sources, weights.merging.items, strict=True))
-        x_taps = plane.own_columns if self.joined else plane.x_taps
         y_taps = plane.own_rows if rolls else plane.y_taps
 
         def run(first: int, rows: int) -> tuple[np.ndarray, int]:
             reached = 0
-            begin, rows_in = first, rows
-            if rolls:
-                begin = max(first - 1, 0)
-                rows_in = min(first + rows + 1, plane.rows) - begin
+            begin, rows_in = self.rows_in(first, rows)
             for level in range(0, self.slots, slots):
                 count = min(slots, self.slots - level)
                 for i, ((words, size, levels), items) in enumerate(sources):
@@ -355,7 +374,12 @@ class _SpikeSums:
                 if self.tables is not None:
                     reached += look_up(
                         blocks, merged, active, self.tables, weights.n_blocks, sums, rows, steps, count,
-                        n_words, width, plane.readers, level > 0, x_taps,
+                        n_words, width, plane.readers, level > 0, plane.x_taps,
+                    )  # fmt: skip
+                elif self.joined:
+                    reached += pile(
+                        blocks, merged, active, weights.weights, sums, begin, rows_in, first, rows, len(y_taps), count,
+                        n_words, width, plane.readers, events, start, level > 0,
                     )  # fmt: skip
                 elif rolls:
                     reached += roll(
@@ -365,7 +389,7 @@ class _SpikeSums:
                 else:
                     reached += gather(
                         blocks, merged, active, weights.weights, weights.n_blocks, sums, rows, steps, count,
-                        n_words, width, plane.readers, events, start, level > 0, x_taps,
+                        n_words, width, plane.readers, events, start, level > 0, plane.x_taps,
                     )  # fmt: skip
             return sums, reached
 
@@ -379,7 +403,7 @@ def _spike_sums(
     slots = max(levels)
     channels = tuple(source.channels for source in sources)
     word_bits = tuple(8 * source.words.dtype.itemsize for source in sources)
-    rolls = plane.rolls and not joined
+    rolls = plane.rolls
 
     def weights_for(rolls: bool) -> SpikeWeights:
         bound = slots * synapses.slot_bound() if synapses.weight.dtype.kind == "i" else 0
@@ -395,14 +419,13 @@ def _spike_sums(
         for source, n in zip(sources, levels, strict=True)
     )
     events = sum(map(_events, sources))
-    taps_of_row = 1 if joined else plane.kernel[2]
     # of a row of outputs, on average: the share of its leading taps inside the volume, and the events of a column
     share = plane.seen_by_rows * plane.size[0] * plane.size[1] / (plane.rows * plane.kernel[0] * plane.kernel[1])
     per_column = events * plane.seen_by_rows / (steps * slots * plane.rows * plane.width)
     tables, words = None, merging(channels, word_bits, plane.kernel[:2]).words
-    if dense_is_cheaper(events, per_column, weights, words, share, taps_of_row):
+    if not joined and dense_is_cheaper(events, per_column, weights, words, share, plane.kernel[2]):
         rolls, weights = False, weights_for(False)
-        tables = once_for(owner, (id(synapses), channels, slots, "tables"), lambda: tables_of(weights, taps_of_row))
+        tables = once_for(owner, (id(synapses), channels, slots, "tables"), lambda: tables_of(weights, plane.kernel[2]))
     return _SpikeSums(plane, weights, factor, laid, steps, slots, joined, rolls, events, tables)
 
 
@@ -477,9 +500,9 @@ def _compiled(geometry: Any, parts: list[tuple[Packed, ...]]) -> bool:
     return geometry.groups == 1 and 2 * (leading * channels // WORD) + 2 <= MOST_WORDS
 
 
-def _joins(operation: Any) -> bool:
-    """Whether all outputs that a column of inputs reaches fit into one vector of few lanes."""
-    return len(operation.bias) * operation.geometry.kernel[-1] <= LINE_LANES
+def _joins(operation: Any, plane: _Plane) -> bool:
+    """Whether all outputs of a plane that a column of inputs reaches fit into one vector of few lanes."""
+    return plane.rolls and len(operation.bias) * plane.kernel[1] * plane.kernel[2] <= LINE_LANES
 
 
 def _events(source: Packed) -> int:

@@ -89,14 +89,13 @@ def spike_weights(
     """Lay out weights [O, C, *K] for sources of these channels, for sums of a magnitude of at most `bound`.
 
     `rolled`: the taps of the last two axes in the order in which an input meets the outputs, see `roll`.
-    `joined`: the taps of the last axis are lanes of one vector, tap k of channel o at k * O + o; the sums are then of
-    columns of inputs.
+    `joined`: those taps are lanes of one vector, tap k of channel o at k * O + o, in the order of the kernel.
     """
     kernel = volume(weight.shape[2:])
     merged = merging(channels, word_bits, (kernel[0], 1) if rolled else kernel[:2])
     w = np.moveaxis(weight.reshape(*weight.shape[:2], *kernel), (2, 3, 1, 4, 0), (0, 1, 2, 3, 4))  # kz, ky, C, kx, O
     if rolled:
-        w = np.moveaxis(w[:, ::-1, :, ::-1], 1, 2)
+        w = np.moveaxis(w if joined else w[:, ::-1, :, ::-1], 1, 2)  # kz, C, ky, kx, O
         w = w.reshape(kernel[0], 1, w.shape[1], -1, w.shape[-1])
     if joined:
         w = w.reshape(*w.shape[:3], 1, -1)

@@ -1,8 +1,10 @@
 """Weighted sums of spikes, one row of outputs at a time: every event adds rows of weights to sums held in registers.
 
-Two kernels, for one block of output channels or several:
+Three kernels:
 - `roll` for kernels of three taps along each of the last two axes that read y - 1, y, y + 1 and x - 1, x, x + 1: an
   event is read once and added to the nine columns of three rows of outputs that see it, which then move on by one;
+- `pile` for the same and few output channels, with all nine taps side by side in one vector: an event is added once,
+  and whoever reads the sums puts them together;
 - `gather` for everything else: an output adds the events of each column that one of its taps reads.
 """
 
@@ -88,6 +90,35 @@ def _put(total, sums, index, onto):
         store(add_from(total, sums, index), sums, index)
     else:
         store(total, sums, index)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def pile(
+    blocks, merged, active, weights, sums, begin, rows_in, first, rows, height, slots, n_words, width, readers, events,
+    start, onto,
+):  # fmt: skip
+    """sums [rows_in, X, lanes] = for each column of inputs, what it brings to the outputs around it; see `roll`.
+
+    weights is flat [n_words * 64, lanes], merged has one step. Returns how many outputs of the rows of outputs from
+    `first` on the events reach.
+    """
+    n = 16 * len(blocks)
+    reached = 0
+    for j in range(rows_in):
+        row = begin + j
+        y = row % height
+        above = y > 0 and first < row <= first + rows
+        here = first <= row < first + rows
+        below = y + 1 < height and first <= row + 1 < first + rows
+        words = j * slots * n_words * width
+        listed = list_events(merged, words, active, j * n_words, slots, n_words, width, readers, events, start)
+        reached += listed * (np.int64(above) + np.int64(here) + np.int64(below))
+        for x in range(width):
+            total = zeros(sums, blocks)
+            for e in range(at(start, x), at(start, x + 1)):
+                total = add_from(total, weights, np.int64(at(events, e)) * n)
+            _put(total, sums, (j * width + x) * n, onto)
+    return reached
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
