@@ -280,6 +280,12 @@ def warm_up_cosine(warm_up: int, total: int, final: float = 0.0) -> Schedule:
     return lambda step: (step + 1) / warm_up if step < warm_up else after(step - warm_up)
 
 
+def restarted(schedule: Schedule, every: int) -> Schedule:
+    """`schedule` from its start again after each `every` steps (warm restarts, Loshchilov and Hutter 2017)."""
+    _require_steps("restarted", "every", every)
+    return lambda step: schedule(step % every)
+
+
 def step_decay(every: int, factor: float = 0.1) -> Schedule:
     """1, multiplied by `factor` after each `every` steps."""
     _require_steps("step_decay", "every", every)

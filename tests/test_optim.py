@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pysnnmed import Tensor
 from pysnnmed.errors import ParameterError, WeightsError
-from pysnnmed.optim import SGD, Adam, AdamW, clip_gradient_norm, constant, cosine, step_decay, warm_up_cosine
+from pysnnmed.optim import SGD, Adam, AdamW, clip_gradient_norm, constant, cosine, restarted, step_decay, warm_up_cosine
 
 OPTIMISERS = {
     "sgd": lambda p: SGD(p, 0.1),
@@ -251,4 +251,5 @@ def test_schedules_at_chosen_steps():
         [0.25, 0.5, 0.75, 1, 1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0, 0]
     )
     assert [step_decay(2, 0.5)(step) for step in range(6)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert [restarted(step_decay(1, 0.5), 3)(step) for step in range(7)] == [1, 0.5, 0.25, 1, 0.5, 0.25, 1]
     assert constant()(1000) == 1

@@ -79,15 +79,22 @@ class LossRecipe:
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One stage of training with Adam, linear warm-up and cosine decay."""
+    """One stage of training with Adam, linear warm-up and cosine decay, `cycles` times over; `steps` are those of all."""
 
     steps: int = 1000
+    cycles: int = 1
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-6
     warm_up: int = 100
     clip: float = 1.0
     checkpoint_every: int = 250
     evaluate_every: int = 500
+
+    def __post_init__(self) -> None:
+        if self.cycles < 1 or self.steps % self.cycles:
+            raise ParameterError(
+                f"[stage]: steps must be a multiple of cycles >= 1, not {self.steps} and {self.cycles}"
+            )
 
 
 @dataclass(frozen=True)

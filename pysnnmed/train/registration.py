@@ -22,7 +22,7 @@ from ..losses.labels import one_hot, soft_dice
 from ..losses.registration import bending_energy, diffusion, lncc, mse
 from ..losses.spikes import spike_rate_penalty
 from ..models.spikereg import FIELD, SpikeReg, Teacher
-from ..optim import Adam, warm_up_cosine
+from ..optim import Adam, restarted, warm_up_cosine
 from ..tensor import Tensor, no_grad
 from ..warp import warp
 from .evaluation import batch, evaluate_pairs, means
@@ -137,10 +137,12 @@ def _run_stage(
     seed: int,
     teacher: Teacher | None = None,
 ) -> None:
+    cycle = stage.steps // stage.cycles
+    down = warm_up_cosine(stage.warm_up, cycle, stage.final_learning_rate / stage.learning_rate)
     schedule = Schedule(
         steps=stage.steps,
         learning_rate=stage.learning_rate,
-        shape=warm_up_cosine(stage.warm_up, stage.steps, stage.final_learning_rate / stage.learning_rate),
+        shape=restarted(down, cycle),
         clip=stage.clip,
         checkpoint_every=stage.checkpoint_every,
         evaluate_every=stage.evaluate_every,
