@@ -79,7 +79,7 @@ class LossRecipe:
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One stage of training with Adam, linear warm-up and cosine decay, `cycles` times over; `steps` are those of all."""
+    """One stage of training with Adam, linear warm-up and cosine decay, `cycles` times in `steps`."""
 
     steps: int = 1000
     cycles: int = 1
