@@ -89,6 +89,7 @@ def spiking_layer(
         values = np.empty(0, np.int16) if state.dtype == np.int32 else state
         frames_run = of_frames.prepare(room, rows, slots) if of_frames else None
         leak, blocks, positions = state.dtype.type(dynamics.leak), blocks_of(block), plane.rows * plane.columns
+        decay = (0,) * (0 if not dynamics.leaks else 1 if leak == 1 else 2)
 
         def run(first: int, rows: int) -> tuple[int, int]:
             count, synops, sums = rows * plane.columns, 0, values
@@ -105,7 +106,7 @@ def spiking_layer(
                 synops += reached
             spikes = fire(
                 blocks, state, sums, frames_run is not None, numbers.factor, numbers.scaled, constant, pitch,
-                leak, dynamics.leaks, dynamics.shift,
+                leak, dynamics.shift, decay,
                 numbers.thresholds, dynamics.levels, numbers.amount, numbers.initial, numbers.reset_to, dynamics.hard,
                 words, n_words, positions, first * plane.columns, count, dynamics.steps,
             )  # fmt: skip

@@ -9,7 +9,7 @@ from .vectors import add, bits, load, multiply, popcount, reached, shift_down, s
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def fire(
-    blocks, state, sums, has_sums, factor, scaled, constant, constant_pitch, leak, leaks, shift,
+    blocks, state, sums, has_sums, factor, scaled, constant, constant_pitch, leak, shift, decay,
     thresholds, levels, amount, initial, reset_to, hard, out, out_words, positions, first, count, steps,
 ):  # fmt: skip
     """Run `count` positions, the first of which is position `first` of the output; return how many spikes there are.
@@ -17,13 +17,15 @@ def fire(
     sums is flat [steps, count, lanes], if it has_sums; the current is sums * factor + constant, where position i has
     constant[i * constant_pitch :]. out is flat [steps * levels, positions, out_words]. The membranes have the type of
     the array `state`. Equations: `Dynamics` of pysnnmed.deploy.operations.
+
+    `decay` is a tuple given for its length: what a step does to the membrane before, nothing, divide it by 2**shift, or
+    multiply it by `leak` first. A value would not do: LLVM would multiply by 1, which costs as much as all the rest.
     """
     n = 16 * len(blocks)
     lanes = n * out_words
     spikes = 0
     one = splat(state, state.dtype.type(1), blocks)
     leaky = splat(state, leak, blocks)
-    multiplies = leak != 1
     none = zeros(state, blocks)
     for word in range(out_words):
         lane = word * n
@@ -33,8 +35,10 @@ def fire(
             v = start
             still = load(state, constant, i * constant_pitch + lane, blocks)
             for t in range(steps):
-                if leaks:
-                    v = shift_down(multiply(v, leaky) if multiplies else v, shift)
+                if len(decay) > 1:
+                    v = multiply(v, leaky)
+                if len(decay) > 0:
+                    v = shift_down(v, shift)
                 h = add(v, still)
                 if has_sums:
                     weighted = load(state, sums, (t * count + i) * lanes + lane, blocks)
