@@ -1,0 +1,5 @@
+"""Judging a network by the labels of pairs: registering them, scoring, summing up, comparing, submitting.
+
+Reading order: cases (what is registered), scores (what is measured), learn2reg (the challenge's numbers and files),
+progress (one case after the other), tables (CSV and JSON), comparison (two networks on the same cases).
+"""
