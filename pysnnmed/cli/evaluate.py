@@ -19,6 +19,7 @@ from ..evaluation.cases import ArrayCase, Case, FileCase, Network, Settings
 from ..evaluation.comparison import ScoreComparison, compare
 from ..evaluation.learn2reg import FieldFile, Submission
 from ..evaluation.progress import Row, evaluate
+from ..evaluation.scores import SCORES
 from ..evaluation.tables import as_json, as_rows, as_text, summary, write_cases, write_json
 from ..registration import DEFAULT_MODEL
 from ..train.pairs import held_out_pairs
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
     by_network: list[list[Row]] = []
     for i, network in enumerate(networks):
         warm_up(arguments, network.name, network.weights)
+        network.rehearse()
         by_network.append([])
         for row in evaluate(network, cases, arguments.labels, submission if i == 0 else None):
             rows.append(row)
@@ -172,6 +174,7 @@ def _report(
     if arguments.json:
         content = {
             "version": __version__,
+            "definitions": dict(SCORES),
             "settings": _settings(arguments, networks),
             "models": summaries,
             "comparison": {c.score: c.facts() for c in comparisons},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -29,6 +31,7 @@ from ..warp import warp_nearest
 
 SAME_PLACE = 0.5  # voxels: labels whose header is farther off than this do not lie on their image
 _LARGEST_LABEL = 2**31 - 1
+_REHEARSAL = 4  # times the smallest shape that a network takes
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,22 @@ class Network:
         network, card = load_model(name)
         weights = settings.weights if type(network) in NETWORKS else "trained"
         return cls(name, card, weights, network if weights == "trained" else load_program(name, weights)[0], settings)
+
+    def rehearse(self) -> None:
+        """Run on a small noisy pair, so that whatever is compiled or looked up once does not cost the first case."""
+        config, rng = self.card.config, np.random.default_rng(0)
+        shape = (_REHEARSAL * config.shape_multiple,) * config.ndim
+        with self.running():
+            runner(self.runnable, self.settings.memory_limit)(*rng.random((2, *shape), np.float32))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The backend and the threads of the settings, or the best there are."""
+        with (
+            kernels.use_backend(self.settings.backend or kernels.fastest()),
+            kernels.use_threads(self.settings.threads),
+        ):
+            yield
 
 
 class Registered(NamedTuple):
@@ -185,10 +204,10 @@ def read_labels(path: Path, image: Image) -> Image:
             f"{path}: its header puts the labels up to {shift:.4g} voxels away from {image.source}; correct the header "
             "of the one that is wrong"
         )
-    values = np.rint(labels.data)
-    if not np.array_equal(values, labels.data) or values.min() < 0 or values.max() > _LARGEST_LABEL:
+    whole = labels.data.dtype.kind != "f" or np.array_equal(np.rint(labels.data), labels.data)
+    if not whole or int(labels.data.min()) < 0 or int(labels.data.max()) > _LARGEST_LABEL:
         raise ImageError(f"{path}: labels must be whole numbers from 0 to {_LARGEST_LABEL}; is this the image?")
-    return Image(values.astype(np.int32), image.affine, str(path), image.form_code)
+    return Image(labels.data.astype(np.int32), image.affine, str(path), image.form_code)
 
 
 @dataclass(frozen=True)
@@ -215,10 +234,9 @@ class ArrayCase:
 
     def register(self, network: Network) -> Registered:
         """Run the network on both arrays."""
-        fixed, moving, settings = self.pair.fixed, self.pair.moving, network.settings
-        run_network = runner(network.runnable, settings.memory_limit)
-        with kernels.use_backend(settings.backend or kernels.fastest()), kernels.use_threads(settings.threads):
-            run = run_network(fixed.image, moving.image)
+        fixed, moving = self.pair.fixed, self.pair.moving
+        with network.running():
+            run = runner(network.runnable, network.settings.memory_limit)(fixed.image, moving.image)
             moved = warp_nearest(moving.labels[None, None], run.displacement[None])[0, 0]
         return Registered(
             fixed_labels=fixed.labels,

@@ -83,7 +83,7 @@ def as_text(name: str, content: Mapping[str, Any]) -> str:
     for score, spread in content["scores"].items():
         if spread["n"]:
             mean, std, median, worst = (_short(spread[key], score) for key in ("mean", "std", "median", "worst"))
-            lines.append(f"  {score:<22} {mean} ± {std}, median {median}, worst {worst}  {SCORES[score]}")
+            lines.append(f"  {score:<22} {mean} ± {std}, median {median}, worst {worst}")
     return "\n".join(lines)
 
 

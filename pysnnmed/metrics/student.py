@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 
@@ -19,6 +20,7 @@ def upper_tail(t: float, freedom: float) -> float:
     return half if t >= 0 else 1 - half
 
 
+@functools.lru_cache(maxsize=64)
 def quantile(p: float, freedom: float) -> float:
     """The t with P(T <= t) = p, for 0 < p < 1, by bisection."""
     if p < 0.5:
