@@ -1,7 +1,10 @@
 """Lists of pairs: CSV files, folders and Learn2Reg files; what is wrong with one is said with file and line."""
 
+import itertools
 import json
 import string
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -64,7 +67,7 @@ def test_quoted_paths_may_hold_commas_and_rows_may_end_as_windows_ends_them(fold
 def test_a_folder_pairs_neighbours_or_all(folder):
     neighbours, everyone = read_pairs(folder), read_pairs(folder, "all")
     names = ["a_0001", "a_0002", "a_0003", "b_0001"]
-    assert [pair.name for pair in neighbours] == [f"{f}_{m}" for f, m in zip(names, names[1:], strict=False)]
+    assert [pair.name for pair in neighbours] == [f"{f}_{m}" for f, m in itertools.pairwise(names)]
     assert len({(p.fixed, p.moving) for p in everyone}) == 12
     assert all(p.fixed != p.moving for p in everyone)
     for pair in everyone:
@@ -157,17 +160,12 @@ def test_other_bad_lists_are_refused(folder, tmp_path_factory, monkeypatch):
 @given(st.text(string.printable, max_size=300))
 def test_no_text_gets_past_the_reader(text):
     """Whatever a table holds, it is read or refused with a sentence."""
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pairs.csv")
         path.write_text(f"{HEADER}\n{text}", encoding="utf-8")
-        with pytest.raises(ParameterError, match="pairs.csv"):
+        with pytest.raises(ParameterError, match=r"pairs\.csv"):
             read_pairs(path)
 
 
 def test_stems():
-    from pathlib import Path
-
     assert [stem(Path(p)) for p in ("a/b.nii.gz", "b.NII", "c.d.nii.gz", "e.mha")] == ["b", "b", "c.d", "e"]

@@ -35,7 +35,7 @@ def write_cases(path: Path, rows: Sequence[Row]) -> None:
     for row in rows:
         scores = [_field(row.scores.get(name, math.nan)) for name in SCORES]
         dice = [_field(row.label_dice.get(label, math.nan)) for label in labels]
-        writer.writerow([*(getattr(row, name) for name in NAMES), *scores, *dice])
+        writer.writerow([*(_line(getattr(row, name)) for name in NAMES), *scores, *dice])
     write_text(path, table.getvalue())
 
 
@@ -98,6 +98,11 @@ def _spread(values: Sequence[float], score: str) -> dict[str, float]:
             "median": float(np.median(known)) if n else math.nan,
             "worst": float(known.min() if score in HIGHER_IS_BETTER else known.max()) if n else math.nan,
         }
+
+
+def _line(text: str) -> str:
+    """Text without line breaks and other characters that cannot be printed: a row stays a line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _field(value: float) -> str:
