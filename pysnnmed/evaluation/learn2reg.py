@@ -69,10 +69,12 @@ def warp_labels(moving_labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
 
     These are the values of scipy.ndimage.map_coordinates(moving_labels, identity + indices, order=0).
     """
-    points = np.indices(indices.shape[1:]) + np.asarray(indices, np.float64)
-    sizes = np.array(moving_labels.shape).reshape(-1, *[1] * moving_labels.ndim)
-    inside = ((points >= 0) & (points <= sizes - 1)).all(axis=0)
-    nearest = np.floor(np.where(inside, points, 0) + 0.5).astype(np.intp)
+    inside, nearest = np.ones(indices.shape[1:], bool), []
+    identity = np.meshgrid(*map(np.arange, indices.shape[1:]), indexing="ij", sparse=True)
+    for y, v, size in zip(identity, indices, moving_labels.shape, strict=True):
+        points = y + v.astype(np.float64, copy=False)
+        inside &= (points >= 0) & (points <= size - 1)
+        nearest.append(np.floor(np.clip(points, 0, size - 1) + 0.5).astype(np.intp))
     return np.where(inside, moving_labels[tuple(nearest)], 0).astype(moving_labels.dtype, copy=False)
 
 

@@ -47,14 +47,23 @@ def surface_elements(mask: np.ndarray, spacing: Sequence[float] | None = None) -
     `spacing` is the voxel size along each array axis, 1 by default. An empty mask has no elements.
     """
     areas = element_areas(_checked(spacing, mask.ndim))
-    inside = np.argwhere(mask)
-    if not len(inside):
+    box = bounding_box(mask)
+    if box is None:
         return Elements(np.empty((0, mask.ndim), np.intp), np.empty(0))
-    low, high = inside.min(axis=0), inside.max(axis=0) + 1
-    box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
     codes = _codes(mask[box] != 0)
     corners = np.argwhere((codes != 0) & (codes != len(areas) - 1))
-    return Elements(corners + low, areas[codes[tuple(corners.T)]])
+    return Elements(corners + [side.start for side in box], areas[codes[tuple(corners.T)]])
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """The smallest box that holds all of a mask; None for an empty one."""
+    box = []
+    for axis in range(mask.ndim):
+        occupied = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        if not occupied.size:
+            return None
+        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
+    return tuple(box)
 
 
 def element_areas(spacing: Sequence[float]) -> np.ndarray:
