@@ -19,7 +19,7 @@ from scipy import ndimage
 from pysnnmed.data import Displacement, Image, read_displacement, warp_image
 from pysnnmed.data.displacements import displacement_to_indices
 from pysnnmed.data.pairs_table import PairFiles
-from pysnnmed.errors import ParameterError
+from pysnnmed.errors import ImageError, ParameterError
 from pysnnmed.evaluation.learn2reg import Submission, field_name, learn2reg_scores, warp_labels
 from pysnnmed.metrics.surface_distance import compare_surfaces
 
@@ -213,6 +213,29 @@ def test_a_submitted_field_read_back_moves_the_labels_that_were_scored(registere
         np.testing.assert_array_equal(ours, direct)
     exact = displacement_to_indices(displacement.world, displacement.affine, displacement.moving_affine)
     assert np.abs(stored - exact).max() <= (1e-5 if ending == "nii.gz" else 2**-6)
+
+
+def test_the_format_of_2021_is_read_as_its_evaluation_read_it(tmp_path):
+    """Components first, half precision, half resolution; blown up by splines of order 2."""
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.normal(size=(3, 16, 12, 20)), (0, 3, 3, 3)) * 20
+    labels = ndimage.gaussian_filter(rng.normal(size=(5, 16, 12, 20)), (0, 2, 2, 2)).argmax(axis=0)
+    displacement = Displacement(field.astype(np.float32), np.eye(4), np.eye(4))
+    submission = Submission(tmp_path, "npz-2021")
+    files = pair_files("OASIS_0001_0000.nii.gz", "OASIS_0002_0000.nii.gz")
+    stored = submission.write(files, displacement)
+    with np.load(tmp_path / "disp_0001_0002.npz") as content:
+        raw = content["arr_0"]
+    assert raw.dtype == np.float16
+    assert raw.shape == (3, 8, 6, 10)
+    seen = np.array([ndimage.zoom(component, 2, order=2) for component in raw.astype("float32")])
+    np.testing.assert_array_equal(stored, seen)
+    np.testing.assert_array_equal(warp_labels(labels, stored), official_warp(labels, np.moveaxis(seen, 0, -1)))
+    assert np.abs(seen - field).max() < 0.25  # of up to 4 voxels
+    np.testing.assert_array_equal(raw[:, [0, -1], [0, -1], [0, -1]], field[:, [0, -1], [0, -1], [0, -1]].astype("f2"))
+    odd = Displacement(np.zeros((3, 8, 7, 8), np.float32), np.eye(4), np.eye(4))
+    with pytest.raises(ImageError, match=r"even sizes of at least 4 .* not \(8, 7, 8\)"):
+        submission.write(files, odd)
 
 
 def test_two_pairs_of_one_name_are_refused_before_anything_is_written(tmp_path):

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument(
         "--submission-format",
         choices=get_args(FieldFile),
-        help="single precision, or smaller in half precision (default: nii.gz)",
+        help="single precision, half precision, or that at half resolution (default: nii.gz)",
     )
     recipes = parser.add_argument_group("pairs of a recipe")
     recipes.add_argument("--recipe", help="whose held-out subjects are the pairs (default: the one of the model)")

@@ -8,10 +8,15 @@ index differences, as `data.displacements` writes them in the format `l2r`:
                    HD95 is that of `metrics.surface_distance` at a spacing of 1: voxels, whatever their size
     SDlogJ         `metrics.sd_log_jacobian` with the definition "learn2reg"
 
-A submission is a folder with one field for each pair: disp_FIXED_MOVING.nii.gz in single precision, [*S, 3], or .npz
-with one array of the same shape in half precision, where the size of an upload matters. FIXED and MOVING are the four
-digits that end a file's name; where names end in two groups of them, SUBJECT_MODALITY, the subjects alone, and
-disp_SUBJECT_MODALITY_SUBJECT_MODALITY if the modalities are neither equal nor 0000 and 0001. Other names stay whole.
+A submission is a folder with one field for each pair, disp_FIXED_MOVING, in one of three formats:
+
+    nii.gz     single precision, [*S, 3]
+    npz        one array of the same shape in half precision, where the size of an upload matters
+    npz-2021   half precision at half resolution, [3, *S / 2] (see `data.half_resolution`): the tasks of 2020 and 2021
+
+FIXED and MOVING are the four digits that end a file's name; where names end in two groups of them, SUBJECT_MODALITY,
+the subjects alone, and disp_SUBJECT_MODALITY_SUBJECT_MODALITY if the modalities are neither equal nor 0000 and 0001.
+Other names stay whole.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ import numpy as np
 
 from ..data.displacements import Displacement, displacement_to_indices, write_displacement
 from ..data.files import atomic_write
+from ..data.half_resolution import doubled, halved
 from ..data.npz import write_npz
 from ..data.pairs_table import PairFiles, stem
 from ..errors import ImageError, ParameterError
@@ -33,7 +39,7 @@ from ..metrics.deformation import CROP, sd_log_jacobian
 from ..metrics.overlap import dice
 from ..metrics.surface_distance import label_surface_distances
 
-FieldFile = Literal["nii.gz", "npz"]
+FieldFile = Literal["nii.gz", "npz", "npz-2021"]
 _SUBJECT_MODALITY = re.compile(r".*?(\d{4})_(\d{4})")
 _SUBJECT = re.compile(r".*?(\d{4})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -83,15 +89,15 @@ class Submission:
     """A folder that fields are written to, under the names that the challenge asks for."""
 
     folder: Path
-    ending: FieldFile = "nii.gz"
+    format: FieldFile = "nii.gz"
 
     def __post_init__(self) -> None:
-        if self.ending not in get_args(FieldFile):
-            raise ParameterError(f"a submission holds {' or '.join(get_args(FieldFile))} files, not {self.ending!r}")
+        if self.format not in get_args(FieldFile):
+            raise ParameterError(f"a submission holds {' or '.join(get_args(FieldFile))} files, not {self.format!r}")
 
     def path(self, files: PairFiles) -> Path:
         """Where the field of a pair goes: always a file in the folder itself."""
-        return self.folder / f"{field_name(files.fixed, files.moving)}.{self.ending}"
+        return self.folder / f"{field_name(files.fixed, files.moving)}.{self.format.partition('-')[0]}"
 
     def prepare(self, pairs: Sequence[PairFiles]) -> None:
         """Make the folder. Raises ParameterError if the fields of two pairs would take the same name."""
@@ -111,12 +117,17 @@ class Submission:
             raise ImageError(f"{files.name}: the affine of the moving image is not known")
         path = self.path(files)
         indices = displacement_to_indices(displacement.world, displacement.affine, displacement.moving_affine)
-        if self.ending == "nii.gz":
+        if self.format == "nii.gz":
             write_displacement(path, displacement, "l2r")
             return indices.astype(np.float32)
-        stored = indices.astype(np.float16)
-        atomic_write(path, lambda stream: write_npz(stream, "arr_0", np.moveaxis(stored, 0, -1)))
-        return stored.astype(np.float32)
+        if self.format == "npz":
+            stored = np.moveaxis(indices, 0, -1).astype(np.float16)
+            read = np.moveaxis(stored, -1, 0).astype(np.float32)
+        else:
+            stored = halved(indices).astype(np.float16)
+            read = doubled(stored.astype(np.float32))
+        atomic_write(path, lambda stream: write_npz(stream, "arr_0", stored))
+        return read
 
 
 def field_name(fixed: Path, moving: Path) -> str:
