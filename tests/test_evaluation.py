@@ -23,7 +23,7 @@ from pysnnmed.evaluation.learn2reg import learn2reg_scores
 from pysnnmed.evaluation.progress import Row, evaluate
 from pysnnmed.evaluation.scores import SCORES, score
 from pysnnmed.evaluation.tables import as_json, summary, write_cases
-from pysnnmed.metrics import dice, folding_fraction, mean_dice, sd_log_jacobian
+from pysnnmed.metrics import dice, folding_fraction, hd95, mean_dice, sd_log_jacobian
 from pysnnmed.metrics.surface_distance import label_surface_distances
 from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig, Teacher
 from pysnnmed.registration import register
@@ -79,7 +79,7 @@ def registered(fixed, moving, moved, **changes):
     """What a network that moves nothing leaves behind."""
     zero = np.zeros((fixed.ndim, *fixed.shape), np.float32)
     facts = {"start_labels": moving, "voxels": zero, "indices": zero, "spacing": (1.0,) * fixed.ndim}
-    facts.update({"seconds": 1.0, "rate": 0.1, "operations": Report(()), **changes})
+    facts.update({"seconds": 1.0, "seconds_all": 2.0, "rate": 0.1, "operations": Report(()), **changes})
     return Registered(fixed_labels=fixed, moving_labels=moving, moved_labels=moved, **facts)
 
 
@@ -97,15 +97,16 @@ def test_every_score_is_that_of_its_metric(folder):
     moved, labels = result.moved_labels.data, [1, 2, 3]
     inverse = np.linalg.inv(AFFINE[:3, :3])
     voxels = np.tensordot(inverse, result.displacement.world, 1).astype(np.float32)
-    hd, assd = label_surface_distances(fixed, moved, labels, (1.5, 1.2, 2.0))
+    hausdorff, assd = label_surface_distances(fixed, moved, labels, (1.5, 1.2, 2.0))
     official = learn2reg_scores(fixed, moving, voxels, labels)
     want = {
         "dice_before": mean_dice(fixed, moving, labels),
         "dice": mean_dice(fixed, moved, labels),
         "labels": 3,
         "labels_missing": 0,
-        "hd95_mm": hd.mean(),
+        "hd95_mm": hausdorff.mean(),
         "assd_mm": assd.mean(),
+        "hd95_voxel_surface_mm": hd95(fixed, moved, labels, (1.5, 1.2, 2.0)).mean(),
         "folding_percent": 100 * folding_fraction(voxels),
         "sdlogj": sd_log_jacobian(voxels),
         "dice_learn2reg": official.dice.mean(),
@@ -119,7 +120,7 @@ def test_every_score_is_that_of_its_metric(folder):
     assert {name: found.scores[name] for name in want} == pytest.approx(want, rel=1e-5)
     assert found.label_dice == pytest.approx(dict(zip(labels, dice(fixed, moved, labels), strict=True)))
     assert found.scores["dice"] != found.scores["dice_before"]
-    assert found.scores["seconds"] > 0
+    assert found.scores["seconds_all"] > found.scores["seconds"] > 0
     assert found.scores["sdlogj"] > found.scores["sdlogj_learn2reg"] > 1e-3
     assert list(found.scores) == list(SCORES)
 
@@ -255,6 +256,9 @@ def test_networks_are_compared_on_the_cases_that_both_finished():
     theirs = [Row("b", str(i), "", "", scores={"dice": d}) for i, d in enumerate((0.7, 0.79, math.nan, 0.51))]
     ours.append(Row("a", "4", "", "", scores={"dice": 0.1}))
     theirs.append(Row("b", "4", "", "", error="broken"))
+    for bad in (math.nan, math.inf):
+        ours.append(Row("a", f"{bad}", "", "", scores={"dice": bad}))
+        theirs.append(Row("b", f"{bad}", "", "", scores={"dice": 0.3}))
     by_score = {c.score: c for c in compare(ours, theirs, margin=0.05)}
     found = by_score["dice"]
     assert found.paired.n == found.effect.n == found.equivalence.n == 3
