@@ -453,6 +453,7 @@ def test_a_teacher_has_macs_and_no_spikes(folder):
         (("--margin", "0.01"), "--margin needs --against"),
         (("--against", "brain", "--margin", "0"), "--margin must lie between 0 and 1"),
         (("--against", "hippocampus"), "another model"),
+        (("--weights", "trained", "--memory", "2G"), "--memory needs a program"),
         (("--against", "absent"), "no model 'absent'"),
     ],
 )

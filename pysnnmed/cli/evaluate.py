@@ -113,6 +113,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ParameterError("--submission-format needs --submission, the folder that the fields are written to")
     if arguments.pairing and not arguments.pairs.is_dir():
         raise ParameterError(f"--pairing is for a folder, {arguments.pairs} is none: the file names its pairs itself")
+    if arguments.weights == "trained" and arguments.memory is not None:
+        raise ParameterError("--memory needs a program, which plans its memory; --weights is 'trained'")
     if arguments.margin is not None and not arguments.against:
         raise ParameterError("--margin needs --against, the model that the difference is measured to")
     if arguments.against == arguments.model:
