@@ -220,7 +220,18 @@ def predict(network: SpikeReg, fixed: np.ndarray, moving: np.ndarray) -> tuple[n
     return displacement.data[0], spikes
 
 
-def analog_operations(
+@dataclass(frozen=True)
+class AnalogRegistration:
+    """What the analog network found: fields of `Registration`, and `seconds` of the whole network."""
+
+    displacement: Displacement
+    start: Displacement
+    operations: Report
+    model: Card
+    seconds: float
+
+
+def register_analog(
     moving: Image | str | Path,
     fixed: Image | str | Path,
     *,
@@ -228,10 +239,11 @@ def analog_operations(
     align: Alignment | None = None,
     backend: str | None = None,
     threads: int | None = None,
-) -> Report:
-    """Run the analog network `model` on a pair and count its MACs, those that meet the zero of a ReLU apart.
+) -> AnalogRegistration:
+    """Register `moving` to `fixed` with the analog network `model`, as trained: what a spiking network is judged by.
 
-    The other arguments are those of `register`. Raises WeightsError for a model that is no Teacher.
+    Its `operations` are MACs, those that meet the zero of a ReLU apart. The arguments are those of `register`. Raises
+    WeightsError for a model that is no Teacher.
     """
     fixed, moving = _image(fixed), _image(moving)
     network, card = load_model(model)
@@ -242,10 +254,27 @@ def analog_operations(
     def keep(name: str, x: Tensor) -> None:
         activations[name] = x.data
 
-    on_grid = _on_grid(_model_grid(fixed, moving, card, align), fixed, moving)
+    grid = _model_grid(fixed, moving, card, align)
+    on_grid = _on_grid(grid, fixed, moving)
     with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads), no_grad():
-        network(*(Tensor(np.asarray(image, np.float32)[None, None]) for image in on_grid), observe=keep)
-    return count_analog_operations(network.config, np.stack(on_grid)[None], activations)
+        began = time.perf_counter()
+        voxels = network(*(Tensor(np.asarray(image, np.float32)[None, None]) for image in on_grid), observe=keep)
+        seconds = time.perf_counter() - began
+    operations = count_analog_operations(network.config, np.stack(on_grid)[None], activations)
+    return AnalogRegistration(grid.displacement(voxels.data[0]), grid.start(), operations, card, seconds)
+
+
+def analog_operations(
+    moving: Image | str | Path,
+    fixed: Image | str | Path,
+    *,
+    model: str | Path,
+    align: Alignment | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Report:
+    """Run the analog network `model` on a pair and count its MACs. See `register_analog`."""
+    return register_analog(moving, fixed, model=model, align=align, backend=backend, threads=threads).operations
 
 
 def _model_grid(fixed: Image, moving: Image, card: Card, align: Alignment | None) -> ModelGrid:

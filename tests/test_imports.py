@@ -21,6 +21,7 @@ STOREYS = [
     "deploy",
     "train",
     "registration segmentation",
+    "evaluation",
     "cli testing",
 ]
 STOREY = {room: i for i, rooms in enumerate(STOREYS) for room in rooms.split()}

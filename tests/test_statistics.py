@@ -10,12 +10,12 @@ from scipy import special, stats
 
 from pysnnmed.errors import ParameterError, ShapeError
 from pysnnmed.metrics.statistics import (
-    _incomplete_beta,
     bootstrap_interval,
     compare_paired,
     paired_t_test,
     wilcoxon_signed_rank,
 )
+from pysnnmed.metrics.student import incomplete_beta
 
 
 def samples(n, seed, shift=0.4):
@@ -24,8 +24,8 @@ def samples(n, seed, shift=0.4):
 
 
 @given(x=st.floats(0, 1), a=st.floats(0.05, 300), b=st.floats(0.05, 300))
-def test_incomplete_beta_is_scipys(x, a, b):
-    assert _incomplete_beta(x, a, b) == pytest.approx(special.betainc(a, b, x), abs=1e-10)
+def testincomplete_beta_is_scipys(x, a, b):
+    assert incomplete_beta(x, a, b) == pytest.approx(special.betainc(a, b, x), abs=1e-10)
 
 
 @given(n=st.integers(2, 60), seed=st.integers(0, 999), shift=st.floats(-3, 3))

@@ -1,28 +1,41 @@
 """What the field reports of a result: overlap, surface distances, deformation, and whether a difference is one."""
 
 from .deformation import folding_fraction, jacobian_determinant, sd_log_jacobian
+from .equivalence import EffectSize, Equivalence, effect_size, equivalence_test
 from .overlap import Confusion, SegmentationScores, dice, iou, mean_dice, nanmean, segmentation_scores
 from .statistics import PairedComparison, bootstrap_interval, compare_paired, paired_t_test, wilcoxon_signed_rank
 from .surface import assd, hausdorff, hd95, surface_distances
+from .surface_distance import SurfaceDistances, compare_surfaces, label_surface_distances
+from .surface_elements import Elements, element_areas, surface_elements
 
 __all__ = [
     "Confusion",
+    "EffectSize",
+    "Elements",
+    "Equivalence",
     "PairedComparison",
     "SegmentationScores",
+    "SurfaceDistances",
     "assd",
     "bootstrap_interval",
     "compare_paired",
+    "compare_surfaces",
     "dice",
+    "effect_size",
+    "element_areas",
+    "equivalence_test",
     "folding_fraction",
     "hausdorff",
     "hd95",
     "iou",
     "jacobian_determinant",
+    "label_surface_distances",
     "mean_dice",
     "nanmean",
     "paired_t_test",
     "sd_log_jacobian",
     "segmentation_scores",
     "surface_distances",
+    "surface_elements",
     "wilcoxon_signed_rank",
 ]

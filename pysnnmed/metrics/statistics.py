@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import ParameterError, ShapeError
+from .student import both_tails
 
 EXACT_LIMIT = 25  # up to this many cases the Wilcoxon test enumerates; beyond, the normal law is close enough
 
@@ -29,7 +30,7 @@ def paired_t_test(a: np.ndarray, b: np.ndarray) -> Significance:
     It assumes that the differences are roughly normal. If all differences are equal, t is +-inf and p is 0, or 0 and 1
     where they are all 0. Fewer than two cases give NaN.
     """
-    d = _differences(a, b)
+    d = differences(a, b)
     n = d.size
     if n < 2:
         return Significance(math.nan, math.nan)
@@ -37,9 +38,7 @@ def paired_t_test(a: np.ndarray, b: np.ndarray) -> Significance:
     if error == 0:
         return Significance(math.copysign(math.inf, mean), 0.0) if mean else Significance(0.0, 1.0)
     t = mean / error
-    # P(|T| > t) = I_x(nu / 2, 1 / 2) with x = nu / (nu + t^2): Abramowitz and Stegun 1964, eq. 26.7.1 and 26.5.27
-    nu = n - 1
-    return Significance(t, _incomplete_beta(nu / (nu + t * t), nu / 2, 0.5))
+    return Significance(t, both_tails(t, n - 1))
 
 
 def wilcoxon_signed_rank(a: np.ndarray, b: np.ndarray) -> Significance:
@@ -49,7 +48,7 @@ def wilcoxon_signed_rank(a: np.ndarray, b: np.ndarray) -> Significance:
     25 cases without zeros and ties; otherwise it comes from the normal law with the variance corrected for ties,
     without continuity correction. No nonzero difference gives W = 0 and p = 1.
     """
-    d = _differences(a, b)
+    d = differences(a, b)
     kept = d[d != 0]
     n = kept.size
     if n == 0:
@@ -76,7 +75,7 @@ def bootstrap_interval(
         raise ParameterError(f"bootstrap_interval: confidence must lie between 0 and 1, not {confidence}")
     if resamples < 1:
         raise ParameterError(f"bootstrap_interval: resamples must be at least 1, not {resamples}")
-    d = _differences(a, b)
+    d = differences(a, b)
     if d.size == 0:
         return math.nan, math.nan
     means = d[rng.integers(0, d.size, (resamples, d.size))].mean(axis=1)
@@ -116,7 +115,7 @@ def compare_paired(
     The bootstrap draws from `rng`, by default a generator seeded with 0, so that a report can be reproduced.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    _differences(a, b)
+    differences(a, b)
     kept = ~(np.isnan(a) | np.isnan(b))
     a, b = a[kept], b[kept]
     rng = np.random.default_rng(0) if rng is None else rng
@@ -141,7 +140,8 @@ def compare_paired(
     )
 
 
-def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b, case by case, in double precision."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ShapeError(f"paired test: two lists of one length are needed, not shapes {a.shape} and {b.shape}")
@@ -162,28 +162,3 @@ def _signed_rank_tail(n: int, w: int) -> float:
     for rank in range(1, n + 1):
         ways[rank:] += ways[:-rank].copy()
     return int(ways[: w + 1].sum()) / 2**n
-
-
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function I_x(a, b), by its continued fraction (Press et al. 2007, section 6.4)."""
-    if x <= 0 or x >= 1:
-        return 0.0 if x <= 0 else 1.0
-    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side
-        return 1 - _incomplete_beta(1 - x, b, a)
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
-    tiny = 1e-300
-    fraction, c, d = 1.0, 1.0, 0.0
-    for i in range(500):
-        m = i // 2
-        if i == 0:
-            term = 1.0
-        elif i % 2 == 0:
-            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        else:
-            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1 / (1 + term * d or tiny)
-        c = 1 + term / c or tiny
-        fraction *= c * d
-        if abs(1 - c * d) < 1e-15:
-            break
-    return front * (fraction - 1)

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..errors import ParameterError, ShapeError, require
+from .surface_elements import bounding_box
 
 
 def hd95(a: np.ndarray, b: np.ndarray, labels: Iterable[int], spacing: Sequence[float] | None = None) -> np.ndarray:
@@ -65,19 +66,18 @@ def surface_distances(
             f"surface distance: spacing must hold one positive number for each of the {a.ndim} axes, not {spacing}"
         )
     a, b = a != 0, b != 0
-    if not a.any() or not b.any():
+    box_a, box_b = bounding_box(a), bounding_box(b)
+    if box_a is None or box_b is None:
         return np.empty(0), np.empty(0)
-    points_a, points_b = (_surface_points(mask) * np.array(spacing) for mask in (a, b))
+    points_a = _surface_points(a, box_a) * np.array(spacing)
+    points_b = _surface_points(b, box_b) * np.array(spacing)
     spatial = require("scipy.spatial", extra="med", purpose="measuring surface distances")
     return spatial.cKDTree(points_b).query(points_a)[0], spatial.cKDTree(points_a).query(points_b)[0]
 
 
-def _surface_points(mask: np.ndarray) -> np.ndarray:
-    """Indices [n, ndim] of the surface voxels; only the bounding box of the mask is searched."""
-    inside = np.argwhere(mask)
-    low, high = inside.min(axis=0), inside.max(axis=0) + 1
-    box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
-    return np.argwhere(_surface(mask[box])) + low
+def _surface_points(mask: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+    """Indices [n, ndim] of the surface voxels of a mask that lies within a box."""
+    return np.argwhere(_surface(mask[box])) + [side.start for side in box]
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
