@@ -32,6 +32,7 @@ def by_pairs(monkeypatch):
 
     original = winograd.sum_taps
     monkeypatch.setattr(winograd, "sum_taps", sum_taps)
+    monkeypatch.setattr(dense, "PAIRED_TYPES", (np.float32, np.float64))
     monkeypatch.setattr(dense, "PAIRED_CHANNELS", 0)
     monkeypatch.setattr(dense, "PAIRED_OUTPUTS", 0)
     return said

@@ -16,6 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
+from .. import buffers
 from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient_readings, volume
 from ..threads import for_ranges
 from . import winograd
@@ -55,6 +56,7 @@ SMALLEST = 2**24  # products below which a convolution is over before the events
 SAMPLE = 4096  # elements from which the fraction is judged
 # Planes and rows by pairs: direct time / time by pairs, kernel 3, 40x48x56, measured as above
 #   16->16 1.0   32->8 0.95   32->16 1.3   24->24 1.5   32->32 1.5   64->64 1.4; 128->128, 10x12x14, batch 4: 1.1
+PAIRED_TYPES = (np.float32,)  # whose error is accepted to grow (see .winograd); float64 is for checks: the direct sum
 PAIRED_CHANNELS = 10  # inputs * outputs / (inputs + outputs): products saved to elements transformed
 PAIRED_OUTPUTS = 2**13  # of a channel, below which the transform of the weights outweighs what it saves
 
@@ -72,7 +74,7 @@ def conv_forward(
     reading = forward_reading(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     w = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
     start = np.zeros(w.shape[:2], x.dtype) if bias is None else bias.reshape(w.shape[:2])
-    out = np.empty((len(x), len(weight), *reading.count), x.dtype)
+    out = buffers.empty((len(x), len(weight), *reading.count), x.dtype)
     _sum_taps(x, w, start, reading, out, (0, 0, 0), (1, 1, 1))
     return out.reshape(*out.shape[:2], *reading.count[-weight.ndim + 2 :])
 
@@ -87,10 +89,13 @@ def conv_backward_input(
     groups: int,
 ) -> np.ndarray:
     """See numpy_kernels.conv_backward_input."""
-    dx = np.zeros((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
+    parts = gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:])
+    dx = buffers.empty((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
+    if sum(math.prod(part.reading.count) for part in parts) < math.prod(input_shape[2:]):
+        dx[...] = 0  # some elements are read by no tap
     start = np.zeros((groups, weight.shape[1]), g.dtype)
     adjoint = weight.reshape(groups, -1, weight.shape[1], math.prod(weight.shape[2:])).swapaxes(1, 2)
-    for part in gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:]):
+    for part in parts:
         _sum_taps(g, adjoint[..., part.taps], start, part.reading, dx, part.first, volume(stride))
     return dx.reshape(input_shape)
 
@@ -136,7 +141,7 @@ def _sum_taps(
     if few_events and np.isfinite(weights).all():  # an infinite weight makes something of a zero
         sum_taps(as_volumes(a), weights[0], start[0], reading, out)
         return
-    by_pairs = whole and _many_pairs(reading, len(a), *weights.shape[1:3])
+    by_pairs = whole and a.dtype in PAIRED_TYPES and _many_pairs(reading, len(a), *weights.shape[1:3])
     if by_pairs and winograd.sum_taps(a, weights[0], start[0], reading, out):
         return
     strips = _strips(reading, a.shape[1] // len(weights))
