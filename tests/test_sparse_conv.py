@@ -54,6 +54,7 @@ def by_events(monkeypatch):
     monkeypatch.setattr(dense, "SMALLEST", 0)
     monkeypatch.setattr(dense, "VECTOR_BYTES", 1)
     monkeypatch.setattr(dense, "EVENTS_OF_SUM", 1.0)
+    monkeypatch.setattr(dense, "EVENTS_BESIDE_PAIRS", 1.0)
     monkeypatch.setattr(dense, "EVENTS_OF_GRADIENT", 1.0)
     for name in ("sum_taps", "sum_positions"):
         monkeypatch.setattr(dense, name, counted(name))
@@ -162,13 +163,14 @@ def test_what_is_not_finite_spreads_as_in_the_reference(by_events, value, rng):
 
 def chosen(x, g, groups=1, dilation=1, stride=1):
     """Which of the kernels by events run in forward, gradient of the input and gradient of the weight."""
-    weight = np.ones((g.shape[1], x.shape[1] // groups, 3, 3), np.float32)
-    geometry = ((stride,) * 2, (dilation,) * 2, (dilation,) * 2, groups)
+    ndim = x.ndim - 2
+    weight = np.ones((g.shape[1], x.shape[1] // groups, *[3] * ndim), x.dtype)
+    geometry = ((stride,) * ndim, (dilation,) * ndim, (dilation,) * ndim, groups)
     kinds = []
     for kernel, args in (
         (NUMBA.conv_forward, (x, weight, None)),
         (NUMBA.conv_backward_input, (g, weight, x.shape)),
-        (NUMBA.conv_backward_weight, (g, x, (3, 3))),
+        (NUMBA.conv_backward_weight, (g, x, weight.shape[2:])),
     ):
         with mock.patch.object(dense, "sum_taps") as taps, mock.patch.object(dense, "sum_positions") as positions:
             positions.return_value = np.zeros(weight.shape)
@@ -184,9 +186,18 @@ def test_events_are_chosen_by_the_fraction_that_is_not_zero(rng):
     size, size_2 = (4, 32, 64, 64), (4, 32, 32, 32)
     assert chosen(at(0.1, *size), at(1.0, *size)) == ["taps", "dense", "positions"]
     assert chosen(at(0.4, *size), at(0.1, *size)) == ["dense", "taps", "positions"]
+    assert chosen(at(0.28, *size), at(0.28, *size)) == ["taps", "taps", "positions"]
     assert chosen(at(0.9, *size), at(0.9, *size)) == ["dense"] * 3
     assert chosen(at(0.1, *size), at(0.1, *size), groups=2) == ["dense"] * 3
     assert chosen(at(0.1, *size), at(0.1, *size), dilation=2) == ["dense"] * 3
     assert chosen(at(0.1, *size), at(0.1, *size_2), stride=2) == ["dense"] * 3
     assert chosen(at(0.1, 1, 32, 9, 9), at(0.1, 1, 32, 9, 9)) == ["dense"] * 3  # over before the events are listed
     assert chosen(at(0.1, 4, 96, 64, 64), at(0.1, 4, 3, 64, 64)) == ["dense", "taps", "dense"]  # 3 outputs: no vector
+
+
+def test_fewer_events_are_worth_it_where_planes_and_rows_can_be_paired(rng):
+    shape = (1, 32, 8, 32, 32)
+    for dtype, at_28_percent in ((np.float32, "dense"), (np.float64, "taps")):
+        many, few = ((rng.random(shape) < rate).astype(dtype) for rate in (0.28, 0.15))
+        assert chosen(many, many) == [at_28_percent, at_28_percent, "positions"]
+        assert chosen(few, few) == ["taps", "taps", "positions"]

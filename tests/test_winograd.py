@@ -129,17 +129,19 @@ def test_differences_too_large_for_the_type_do_not_spoil_a_sum_that_is_not(by_pa
 
 
 def test_pairs_are_chosen_by_the_numbers_of_channels_and_of_outputs(rng):
-    def chosen(n_in, n_out, *size, kernel=3, stride=1, groups=1, dilation=1):
-        x, weight = np.ones((2, n_in, *size), np.float32), np.ones((n_out, n_in // groups, *[kernel] * len(size)))
+    def chosen(n_in, n_out, *size, kernel=3, stride=1, groups=1, dilation=1, dtype=np.float32):
+        x, weight = np.ones((2, n_in, *size), dtype), np.ones((n_out, n_in // groups, *[kernel] * len(size)))
         geometry = (stride,) * len(size), (dilation,) * len(size), (dilation,) * len(size), groups
         with mock.patch.object(winograd, "sum_taps", return_value=True) as taps:
-            NUMBA.conv_forward(x, weight.astype(np.float32), None, *geometry)
+            NUMBA.conv_forward(x, weight.astype(dtype), None, *geometry)
         return taps.called
 
     assert chosen(32, 32, 8, 32, 32)
-    assert chosen(16, 32, 8, 32, 32)
-    assert not chosen(32, 8, 8, 32, 32)
-    assert not chosen(16, 16, 8, 32, 32)
+    assert chosen(32, 8, 8, 32, 32)
+    assert chosen(16, 16, 8, 32, 32)
+    assert not chosen(8, 8, 8, 32, 32)
+    assert not chosen(64, 3, 8, 32, 32)
+    assert not chosen(32, 32, 8, 32, 32, dtype=np.float64)
     assert not chosen(32, 32, 8, 16, 16)
     assert not chosen(32, 32, 3, 64, 64)
     assert not chosen(32, 32, 64, 64)

@@ -45,19 +45,22 @@ __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
 PANEL = 2**18  # elements of a panel: 1 MiB in float32
 STRIP = 1536  # output positions of a strip, if the panel allows
 PARTS = 8  # pieces in which the weight gradient sums over positions, whatever the number of threads
-# Convolution by events: dense time / time by events of 32->32 channels, kernel 3, 40x48x56, one thread, AVX-512, where
-# this fraction of the elements is not zero; 16 and 64 channels cross 1 at the same places.
-#                            5 %   12.8 %   30 %   50 %   70 %
-#   sum over taps            3.0     1.9     1.1    0.7   0.55
-#   gradient of the weight   5.4     2.9     1.9    1.4    0.9
-EVENTS_OF_SUM = 0.3
-EVENTS_OF_GRADIENT = 0.5
+# Convolution by events: time of another way / time by events of 32->32 channels, kernel 3, 40x48x56, one thread of
+# AVX-512, where this fraction of the elements is not zero. 16 and 64 channels, 32^3 and 64^3 cross 1 within 0.05 of it.
+#                                      5 %   12.8 %   20 %   30 %   40 %   50 %   70 %
+#   sum over taps, directly            3.6     2.4     1.8    1.3   0.95    0.8   0.55
+#   sum over taps, by pairs            2.3     1.5     1.1    0.8    0.6    0.5   0.35
+#   gradient of the weight             4.3     3.2     2.5    1.9    1.5    1.3    1.0
+EVENTS_OF_SUM = 0.35
+EVENTS_BESIDE_PAIRS = 0.22
+EVENTS_OF_GRADIENT = 0.65
 SMALLEST = 2**24  # products below which a convolution is over before the events are listed
 SAMPLE = 4096  # elements from which the fraction is judged
 # Planes and rows by pairs: direct time / time by pairs, kernel 3, 40x48x56, measured as above
-#   16->16 1.0   32->8 0.95   32->16 1.3   24->24 1.5   32->32 1.5   64->64 1.4; 128->128, 10x12x14, batch 4: 1.1
+#   4->32 0.95   8->8 1.05   32->8 1.25   16->16 1.3   24->24 1.5   32->32 1.55   64->64 1.75
+# and 32->32 channels of 12^3 1.0, 16^3 1.0, 20^3 1.15, 24^3 1.35; 64->64 of 12^3 1.05, 16^3 1.3
 PAIRED_TYPES = (np.float32,)  # whose error is accepted to grow (see .winograd); float64 is for checks: the direct sum
-PAIRED_CHANNELS = 10  # inputs * outputs / (inputs + outputs): products saved to elements transformed
+PAIRED_CHANNELS = 5  # inputs * outputs / (inputs + outputs): products saved to elements transformed
 PAIRED_OUTPUTS = 2**13  # of a channel, below which the transform of the weights outweighs what it saves
 
 
@@ -137,11 +140,12 @@ def _sum_taps(
     """Write to out[:, :, first::step] start [groups, O/groups] plus the sums that weights [groups, O/groups, C/groups,
     taps] make of a [B, C, *S]."""
     whole = len(weights) == 1 and set(step) == {1}
-    few_events = whole and _few_events(a, EVENTS_OF_SUM, reading, weights.shape[1])
+    by_pairs = whole and a.dtype in PAIRED_TYPES and _many_pairs(reading, len(a), *weights.shape[1:3])
+    largest = EVENTS_BESIDE_PAIRS if by_pairs else EVENTS_OF_SUM
+    few_events = whole and _few_events(a, largest, reading, weights.shape[1])
     if few_events and np.isfinite(weights).all():  # an infinite weight makes something of a zero
         sum_taps(as_volumes(a), weights[0], start[0], reading, out)
         return
-    by_pairs = whole and a.dtype in PAIRED_TYPES and _many_pairs(reading, len(a), *weights.shape[1:3])
     if by_pairs and winograd.sum_taps(a, weights[0], start[0], reading, out):
         return
     strips = _strips(reading, a.shape[1] // len(weights))

@@ -48,7 +48,6 @@ FRAME = 2**18  # elements of a frame: 1 MiB in float32
 NEAR = 10 * 2**10  # elements of the rows that the events of a channel meet in one go: 40 KiB in float32
 PARTS = 8  # pieces in which the weight gradient sums over frames, whatever the number of threads
 WIDEST = REGISTERS - 4  # vectors of a window, so that its operands have registers too
-PAGE = 2**12  # bytes: a load waits for a store before it whose address differs by a multiple of this, as for the same
 
 
 def fits(reading: Reading) -> bool:
@@ -141,7 +140,7 @@ def _frames(reading: Reading, dtype: np.dtype, n_out: int) -> _Frames:
     window_rows = rows if rows * columns * vectors <= WIDEST else 1
     block = vectors * n_lanes
     left = max(0, reach_columns + origin[2])
-    width = _width(left + max(count[2], size[2] - origin[2]), block * dtype.itemsize, rows)
+    width = left + max(count[2], size[2] - origin[2])
     pieces = -(-count[1] // max(1, FRAME // (width * block) - 2 * reach_rows))
     bounds = [count[1] * i // pieces for i in range(pieces + 1)]
     places = [(z, y, end - y) for z in range(count[0]) for y, end in itertools.pairwise(bounds)]
@@ -160,21 +159,6 @@ def _frames(reading: Reading, dtype: np.dtype, n_out: int) -> _Frames:
     )
     window = ((0,) * window_rows, (0,) * columns, (0,) * vectors)
     return _Frames(numbers, (len(planes), rows, columns), window, block, blocks)
-
-
-def _width(least: int, unit: int, rows: int) -> int:
-    """The narrowest frame of at least so many columns of `unit` bytes in which the rows of a window stand apart.
-
-    Where addresses repeat modulo PAGE, a row of the window would wait for what the row before has written.
-    """
-    apart = PAGE // (rows + 1)
-
-    def distance(width: int) -> int:
-        steps = [width * unit * row % PAGE for row in range(1, rows)]
-        return min((min(step, PAGE - step) for step in steps), default=PAGE)
-
-    widths = range(least, least + max(1, PAGE // unit))
-    return next((width for width in widths if distance(width) >= apart), least)
 
 
 def _arranged(weights: np.ndarray, frames: _Frames) -> np.ndarray:

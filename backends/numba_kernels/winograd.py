@@ -13,8 +13,10 @@ transforms would have to shuffle vectors, while planes and rows are whole vector
 the 16 products is a sum over channels and taps along columns, the loop of `.conv`; the pairs are its positions, and
 what has to be added and subtracted are its phases for a step of two planes and two rows.
 
-Whole numbers stay exact, because halves are. Elsewhere the rounding error is that of the direct sum but for a small
-factor. It is relative to the largest of the inputs of a pair, which a weight of zero does not keep out.
+Whole numbers stay exact, because halves are. Elsewhere the rounding error is not larger than that of the direct sum,
+whose chain of additions is three times as long: for normal numbers in float32, 16 to 128 channels, its standard
+deviation is 2.4e-7 to 6.0e-7 of that of the results, and 3.6e-7 to 1.0e-6 for the direct sum. But it is relative to the
+largest of the inputs of a pair, which a weight of zero does not keep out.
 """
 
 from __future__ import annotations
