@@ -119,7 +119,9 @@ class ConvTranspose(Function):
         ctx.geometry = (stride, padding, dilation, groups)
         shape = (len(x), weight.shape[1] * groups, *out_size)
         out = run("conv_backward_input", x, weight, shape, *ctx.geometry)
-        return out if bias is None else out + bias.reshape(-1, *[1] * len(out_size))
+        if bias is not None:
+            out += bias.reshape(-1, *[1] * len(out_size))  # the kernel has made it for us
+        return out
 
     def backward(ctx, g):
         x, weight = ctx.saved

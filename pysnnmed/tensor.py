@@ -133,11 +133,20 @@ Operand: TypeAlias = Tensor | ArrayLike  # what an operation accepts: a tensor, 
 
 
 def _sole_access(array: np.ndarray) -> bool:
-    """Whether no other array reaches the memory of this one: it owns it, or has it on loan (see backends.buffers)."""
-    if not isinstance(array, np.ndarray):  # a sum of numbers
-        return False
-    base = array.base
-    return base is None or (getattr(base, "sole_access", False) and sys.getrefcount(base) <= 3)
+    """Whether no other array reaches the memory of this one: it owns it or has it on loan (see backends.buffers), or is
+    another shape of an array that does and that nobody else holds."""
+    while isinstance(array, np.ndarray):  # not so for a sum of numbers
+        base = array.base
+        if base is None:
+            return True
+        if sys.getrefcount(base) > 3:  # `array.base`, `base` and the argument
+            return False
+        if getattr(base, "sole_access", False):
+            return True
+        if not (isinstance(base, np.ndarray) and array.flags.c_contiguous and array.nbytes == base.nbytes):
+            return False  # it repeats elements or is a part, which would keep the whole in memory
+        array = base
+    return False
 
 
 def _users_first(root: Tensor) -> Iterator[Tensor]:

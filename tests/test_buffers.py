@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysnnmed import Tensor, kernels
+from pysnnmed import Tensor, kernels, nn, ops
+from pysnnmed.conv import conv
 from pysnnmed.neurons import LIF, run
 
 buffers = importlib.import_module("pysnnmed.backends.buffers")
@@ -150,3 +151,66 @@ def test_spikes_that_nobody_keeps_make_room_for_the_gradient():
     del s, _
     loss.backward()
     assert address(x.grad) == spikes
+
+
+@pytest.mark.parametrize("backend", kernels.available())
+def test_results_of_convolutions_survive_later_runs(backend):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 4, 40, 30, 30), dtype=np.float32), np.ones((4, 4, 1, 1, 1), np.float32)
+    with kernels.use_backend(backend):
+        leaf = Tensor(x, requires_grad=True)
+        out = conv(leaf, Tensor(weight))
+        kept, copy = out.data[1:], out.data[1:].copy()
+        out.backward(x)
+        del out
+        grad = leaf.grad.copy()
+        for _ in range(3):
+            other = Tensor(-x, requires_grad=True)
+            conv(other, Tensor(weight)).backward(-x)
+    np.testing.assert_array_equal(kept, copy)
+    np.testing.assert_array_equal(leaf.grad, grad)
+
+
+@pytest.mark.parametrize("backend", kernels.available())
+def test_elements_that_no_tap_reads_have_no_gradient_whatever_the_memory_held(backend):
+    shape = (2, 4, 40, 30, 30)
+    buffers.empty(shape, np.float32)[...] = 7  # dropped at once
+    x, weight = Tensor(np.ones(shape, np.float32), requires_grad=True), Tensor(np.ones((4, 4, 1, 2, 1), np.float32))
+    with kernels.use_backend(backend):
+        out = conv(x, weight, stride=3)
+        out.backward(np.ones_like(out.data))
+    read = np.zeros(shape, np.float32)
+    read[:, :, ::3, :, ::3] = 4
+    read[:, :, :, 2::3] = 0
+    np.testing.assert_array_equal(x.grad, read)
+
+
+@pytest.mark.parametrize("backend", kernels.available())
+def test_a_gradient_of_another_shape_on_loan_is_not_copied(backend):
+    with kernels.use_backend(backend):
+        x = Tensor(np.ones((2, 1, 4, 40, 30, 30), np.float32), requires_grad=True)
+        out = nn.over_time(lambda x: conv(x, Tensor(np.ones((4, 4, 1, 1, 1), np.float32))), x)
+        out.backward(np.ones_like(out.data))
+    base = x.grad
+    while isinstance(base, np.ndarray):
+        base = base.base
+    assert isinstance(base, buffers.Loan)
+
+
+def test_gradients_that_share_their_memory_with_another_array_are_copied():
+    def leaf(*shape):
+        return Tensor(np.ones(shape, np.float32), requires_grad=True)
+
+    first, second, given = leaf(2, MIB), leaf(2, MIB), np.ones((MIB, 2), np.float32)
+    (first.reshape((MIB, 2)) + second.reshape((MIB, 2))).backward(given)
+    assert not np.shares_memory(first.grad, second.grad)
+    assert not np.shares_memory(first.grad, given)
+    assert not np.shares_memory(second.grad, given)
+    parts = leaf(1, MIB), leaf(2, MIB)
+    (ops.concatenate(parts) * 2.0).backward(np.ones((3, MIB), np.float32))
+    for part in parts:
+        assert part.grad.base is None  # not a view that keeps the memory of both
+    repeated = leaf(MIB)
+    repeated.reshape((1, MIB)).sum().backward()
+    repeated.grad += np.arange(MIB)  # its elements are its own
+    np.testing.assert_array_equal(repeated.grad, np.arange(MIB) + np.float32(1))

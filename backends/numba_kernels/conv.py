@@ -1,6 +1,7 @@
 """Convolution and its two adjoints, with the sums of a tile held in vector registers.
 
-Where most elements of the array that is summed over are zero, `.sparse_conv` does the work instead.
+Where most elements of the array that is summed over are zero, `.sparse_conv` does the work instead; where channels are
+many and the kernel has three planes and rows, `.winograd`.
 
 The outputs are cut into strips of rows. For each strip, what its taps read is copied to a panel that fits the
 second-level cache, in the layout of `..shifted_rows`; then tiles of outputs and positions (see `.simd`) pass over all
@@ -10,15 +11,15 @@ is a second one, whose tiles are pairs of an output and a tap and whose loop run
 
 from __future__ import annotations
 
-import itertools
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from .. import buffers
 from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient_readings, volume
 from ..threads import for_ranges
+from . import winograd
 from .simd import (
     DOT_ROWS,
     DOT_VECTORS,
@@ -29,7 +30,6 @@ from .simd import (
     add_lanes,
     aligned_zeros,
     broadcast_rows,
-    clear,
     copy,
     lanes,
     multiply_add,
@@ -38,21 +38,30 @@ from .simd import (
     zeros,
 )
 from .sparse_conv import fits, sum_positions, sum_taps
+from .strips import Strips, pack, strips_of, tiled
 
 __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
 
 PANEL = 2**18  # elements of a panel: 1 MiB in float32
 STRIP = 1536  # output positions of a strip, if the panel allows
 PARTS = 8  # pieces in which the weight gradient sums over positions, whatever the number of threads
-# Convolution by events: dense time / time by events of 32->32 channels, kernel 3, 40x48x56, one thread, AVX-512, where
-# this fraction of the elements is not zero; 16 and 64 channels cross 1 at the same places.
-#                            5 %   12.8 %   30 %   50 %   70 %
-#   sum over taps            3.0     1.9     1.1    0.7   0.55
-#   gradient of the weight   5.4     2.9     1.9    1.4    0.9
-EVENTS_OF_SUM = 0.3
-EVENTS_OF_GRADIENT = 0.5
+# Convolution by events: time of another way / time by events of 32->32 channels, kernel 3, 40x48x56, one thread of
+# AVX-512, where this fraction of the elements is not zero. 16 and 64 channels, 32^3 and 64^3 cross 1 within 0.05 of it.
+#                                      5 %   12.8 %   20 %   30 %   40 %   50 %   70 %
+#   sum over taps, directly            3.6     2.4     1.8    1.3   0.95    0.8   0.55
+#   sum over taps, by pairs            2.3     1.5     1.1    0.8    0.6    0.5   0.35
+#   gradient of the weight             4.3     3.2     2.5    1.9    1.5    1.3    1.0
+EVENTS_OF_SUM = 0.35
+EVENTS_BESIDE_PAIRS = 0.22
+EVENTS_OF_GRADIENT = 0.65
 SMALLEST = 2**24  # products below which a convolution is over before the events are listed
 SAMPLE = 4096  # elements from which the fraction is judged
+# Planes and rows by pairs: direct time / time by pairs, kernel 3, 40x48x56, measured as above
+#   4->32 0.95   8->8 1.05   32->8 1.25   16->16 1.3   24->24 1.5   32->32 1.55   64->64 1.75
+# and 32->32 channels of 12^3 1.0, 16^3 1.0, 20^3 1.15, 24^3 1.35; 64->64 of 12^3 1.05, 16^3 1.3
+PAIRED_TYPES = (np.float32,)  # whose error is accepted to grow (see .winograd); float64 is for checks: the direct sum
+PAIRED_CHANNELS = 5  # inputs * outputs / (inputs + outputs): products saved to elements transformed
+PAIRED_OUTPUTS = 2**13  # of a channel, below which the transform of the weights outweighs what it saves
 
 
 def conv_forward(
@@ -68,7 +77,7 @@ def conv_forward(
     reading = forward_reading(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     w = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
     start = np.zeros(w.shape[:2], x.dtype) if bias is None else bias.reshape(w.shape[:2])
-    out = np.empty((len(x), len(weight), *reading.count), x.dtype)
+    out = buffers.empty((len(x), len(weight), *reading.count), x.dtype)
     _sum_taps(x, w, start, reading, out, (0, 0, 0), (1, 1, 1))
     return out.reshape(*out.shape[:2], *reading.count[-weight.ndim + 2 :])
 
@@ -83,10 +92,13 @@ def conv_backward_input(
     groups: int,
 ) -> np.ndarray:
     """See numpy_kernels.conv_backward_input."""
-    dx = np.zeros((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
+    parts = gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:])
+    dx = buffers.empty((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
+    if sum(math.prod(part.reading.count) for part in parts) < math.prod(input_shape[2:]):
+        dx[...] = 0  # some elements are read by no tap
     start = np.zeros((groups, weight.shape[1]), g.dtype)
     adjoint = weight.reshape(groups, -1, weight.shape[1], math.prod(weight.shape[2:])).swapaxes(1, 2)
-    for part in gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:]):
+    for part in parts:
         _sum_taps(g, adjoint[..., part.taps], start, part.reading, dx, part.first, volume(stride))
     return dx.reshape(input_shape)
 
@@ -127,12 +139,17 @@ def _sum_taps(
 ) -> None:
     """Write to out[:, :, first::step] start [groups, O/groups] plus the sums that weights [groups, O/groups, C/groups,
     taps] make of a [B, C, *S]."""
-    few_events = len(weights) == 1 and set(step) == {1} and _few_events(a, EVENTS_OF_SUM, reading, weights.shape[1])
+    whole = len(weights) == 1 and set(step) == {1}
+    by_pairs = whole and a.dtype in PAIRED_TYPES and _many_pairs(reading, len(a), *weights.shape[1:3])
+    largest = EVENTS_BESIDE_PAIRS if by_pairs else EVENTS_OF_SUM
+    few_events = whole and _few_events(a, largest, reading, weights.shape[1])
     if few_events and np.isfinite(weights).all():  # an infinite weight makes something of a zero
         sum_taps(as_volumes(a), weights[0], start[0], reading, out)
         return
+    if by_pairs and winograd.sum_taps(a, weights[0], start[0], reading, out):
+        return
     strips = _strips(reading, a.shape[1] // len(weights))
-    w, start = _tiled(weights.reshape(*weights.shape[:2], -1)), _tiled(start[..., None])
+    w, start = tiled(weights.reshape(*weights.shape[:2], -1)), tiled(start[..., None])
     a = np.ascontiguousarray(as_volumes(a))
 
     def body(begin: int, end: int) -> None:
@@ -151,30 +168,15 @@ def _few_events(a: np.ndarray, largest: float, reading: Reading, n_out: int) -> 
     return np.count_nonzero(sample) <= largest * sample.size
 
 
-def _tiled(weights: np.ndarray) -> np.ndarray:
-    """[groups, blocks of outputs, sums * ROWS] of weights [groups, outputs, sums]: those of a tile side by side."""
-    groups, n_out, n_sums = weights.shape
-    blocks = -(-n_out // ROWS)
-    padded = np.zeros((groups, blocks * ROWS, n_sums), weights.dtype)
-    padded[:, :n_out] = weights
-    return np.ascontiguousarray(padded.reshape(groups, blocks, ROWS, n_sums).swapaxes(2, 3)).reshape(groups, blocks, -1)
+def _many_pairs(reading: Reading, batch: int, n_out: int, n_in: int) -> bool:
+    """Whether planes and rows can be paired, and what this saves outweighs the transforms."""
+    channels, outputs = n_in * n_out / (n_in + n_out), batch * math.prod(reading.count)
+    return channels >= PAIRED_CHANNELS and outputs >= PAIRED_OUTPUTS and winograd.fits(reading)
 
 
-class _Strips(NamedTuple):
-    """How the outputs of a reading are cut into pieces whose inputs fit the cache."""
-
-    places: np.ndarray  # [strips, 4]: first plane, first row, planes, rows
-    columns: int  # outputs in a row
-    origin: np.ndarray  # of the reading, [phases, 3]
-    step: Sizes  # of the reading
-    extent: Sizes  # planes, rows and columns that the panel of the largest strip holds of each phase
-    offsets: np.ndarray  # [channels * taps] in this panel
-    longest: int  # positions of the largest strip
-
-
-def _strips(reading: Reading, channels: int) -> _Strips:
+def _strips(reading: Reading, channels: int) -> Strips:
     """Whole planes if several fit STRIP and PANEL, else parts of one."""
-    n_planes, n_rows, columns = reading.count
+    n_rows = reading.count[1]
     reach_planes, reach_rows, _ = reading.reach
     _, plane, row = reading.pitch
     panel_rows = PANEL // (row * channels * len(reading.origin))
@@ -183,20 +185,7 @@ def _strips(reading: Reading, channels: int) -> _Strips:
         rows = n_rows
     else:
         planes, rows = 1, max(1, min(STRIP // row, panel_rows // (1 + reach_planes) - reach_rows))
-    places = np.array([(z, y, dz, dy) for z, dz in _cuts(n_planes, planes) for y, dy in _cuts(n_rows, rows)])
-    planes, rows = places[:, 2:].max(axis=0).tolist()
-    extent = reading.extent(planes, rows)
-    volumes = len(reading.origin) * math.prod(extent) * np.arange(channels)
-    offsets = np.add.outer(volumes, reading.offsets(extent)).ravel()
-    longest = ((planes - 1) * extent[1] + rows) * extent[2]
-    return _Strips(places, columns, reading.origin, reading.step, extent, offsets, longest)
-
-
-def _cuts(n: int, longest: int) -> list[tuple[int, int]]:
-    """(start, length) of the fewest nearly equal pieces of range(n) that are not longer than that."""
-    pieces = -(-n // longest)
-    bounds = [n * i // pieces for i in range(pieces + 1)]
-    return [(a, b - a) for a, b in itertools.pairwise(bounds)]
+    return strips_of(reading, planes, rows, channels)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -215,7 +204,7 @@ def _write_sums(a, strips, weights, start, out, first, step, task, stop):
         positions = ((planes - 1) * strips.extent[1] + rows) * strips.extent[2]
         for group in range(groups):
             channel = (b * groups + group) * n_in
-            _pack(source, a.shape, channel, n_in, strips.origin, strips.step, strips.extent, z0, y0, pitch, panel)
+            pack(source, a.shape, channel, n_in, strips.origin, strips.step, strips.extent, z0, y0, pitch, panel)
             for block in range(blocks):
                 for position in range(0, positions, width):
                     tile = broadcast_rows(start[group, block], 0)
@@ -256,10 +245,10 @@ def _sum_positions(x, g, strips, offsets, sums, part, stop):
             positions = ((planes - 1) * strips.extent[1] + rows) * strips.extent[2]
             for group in range(groups):
                 channel = (b * groups + group) * n_in
-                _pack(source, x.shape, channel, n_in, strips.origin, strips.step, strips.extent, z0, y0, pitch, panel)
+                pack(source, x.shape, channel, n_in, strips.origin, strips.step, strips.extent, z0, y0, pitch, panel)
                 g_extent = (planes, strips.extent[1] if planes > 1 else rows, strips.extent[2])
                 channel = (b * groups + group) * n_out
-                _pack(g_source, g.shape, channel, n_out, g_origin, (1, 1, 1), g_extent, z0, y0, g_pitch, g_panel)
+                pack(g_source, g.shape, channel, n_out, g_origin, (1, 1, 1), g_extent, z0, y0, g_pitch, g_panel)
                 totals = sums[p, group].ravel()
                 for block in range(o_blocks):
                     g_rows = block * DOT_ROWS * g_pitch
@@ -278,37 +267,3 @@ def _panel(strips, channels, overshoot, like):
     pitch = len(strips.origin) * strips.extent[0] * strips.extent[1] * strips.extent[2]
     length = max(channels * pitch, strips.offsets.max() + strips.longest + overshoot)
     return pitch, aligned_zeros(length, like)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _pack(source, shape, channel, channels, origin, step, extent, z0, y0, pitch, panel):
-    """Copy what a strip that begins at plane z0 and row y0 reads of so many channels, laid out phase by phase.
-
-    `source` is an array of this shape [B, C, D, H, W], flat; elements outside of it are zeros in the panel.
-    """
-    _, _, n_planes, n_rows, n_columns = shape
-    for c in range(channels):
-        at = c * pitch
-        for phase in range(len(origin)):
-            oz, oy, ox = origin[phase]
-            begin = max(0, -(ox // step[2]))
-            end = max(begin, min(extent[2], -((ox - n_columns) // step[2])))
-            for i in range(extent[0]):
-                z = oz + (z0 + i) * step[0]
-                for j in range(extent[1]):
-                    y = oy + (y0 + j) * step[1]
-                    if 0 <= z < n_planes and 0 <= y < n_rows:
-                        row = (((channel + c) * n_planes + z) * n_rows + y) * n_columns + ox
-                        for k in range(begin):
-                            panel[at + k] = 0
-                        if step[2] == 1:
-                            copy(panel, at + begin, source, row + begin, end - begin)
-                        else:
-                            for k in range(begin, end):
-                                panel[at + k] = source[row + k * step[2]]
-                        for k in range(end, extent[2]):
-                            panel[at + k] = 0
-                    else:
-                        clear(panel, at, extent[2])
-                    at += extent[2]
-        clear(panel, at, (c + 1) * pitch - at)

@@ -6,7 +6,7 @@ blocks: the result does not depend on the threads. The equations stand with the 
 Each step is several short loops over rows in the cache, not one: with many arrays in a loop the compiler gives up
 proving that they do not overlap, and vectorises nothing. The step that most networks take, spikes 0 and 1 with a soft
 reset, is one loop of few arrays instead, in which what the other functions compute in turn stays in registers; so is
-its way back with ATan. Numbers in the loops have the type of the arrays.
+its way back with ATan, and with other surrogates it is two. Numbers in the loops have the type of the arrays.
 """
 
 from __future__ import annotations
@@ -214,7 +214,8 @@ def _backward(
     of_beta, of_threshold, of_amount = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
     g = np.empty(size, x.dtype)  # gradient of v[t]
     constant = x.shape[0] < g_s.shape[0]
-    plain = soft and spike == _AT_LEAST and surrogate == _ATAN and detach_reset and not learnable and not constant
+    plain = soft and spike == _AT_LEAST and surrogate != _STRAIGHT_THROUGH
+    plain = plain and detach_reset and not learnable and not constant
     for block in range(first_block, last_block):
         a, b = block * size, min((block + 1) * size, x.shape[1])
         n = b - a
@@ -224,7 +225,11 @@ def _backward(
             for t in range(h.shape[0]):
                 _step_keeping_h(x[t, a:b], before[:n], h[t, :n], beta, v_threshold, amount)
             for t in range(h.shape[0] - 1, -1, -1):
-                _step_back(g_s[t, a:b], h[t, :n], g[:n], g_x[t, a:b], beta, v_threshold, alpha)
+                if surrogate == _ATAN:
+                    _step_back_atan(g_s[t, a:b], h[t, :n], g[:n], g_x[t, a:b], beta, v_threshold, alpha)
+                else:
+                    _surrogate(h[t, :n], v_threshold, surrogate, alpha, slope[:n])
+                    _step_back(g_s[t, a:b], slope[:n], g[:n], g_x[t, a:b], beta)
             if g_v0.size:
                 g_v0[a:b] = g[:n]
             continue
@@ -265,8 +270,17 @@ def _backward(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _step_back(g_s, h, g, g_x, beta, v_threshold, alpha):
-    """The way back of `_step` with ATan and a detached reset in one loop; g: gradient of v[t] before, v[t-1] after."""
+def _step_back(g_s, slope, g, g_x, beta):
+    """The way back of `_step` with a detached reset; g: gradient of v[t] before, v[t-1] after."""
+    for i in range(g.size):
+        g_h = g[i] + g_s[i] * slope[i]
+        g_x[i] = g_h
+        g[i] = g_h * beta
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _step_back_atan(g_s, h, g, g_x, beta, v_threshold, alpha):
+    """As `_step_back`, with the slopes of ATan computed in the same loop."""
     one = alpha / alpha
     peak, slope = alpha / (one + one), h.dtype.type(np.pi / 2) * alpha
     for i in range(g.size):

@@ -218,6 +218,48 @@ def store(typing_context, tile, array, position, pitch):
     return types.void(tile, array, types.intp, types.intp), generate
 
 
+def transform(matrix: tuple[tuple[int, ...], ...]):
+    """The intrinsic that applies a matrix of 1, 0 and -1 to both axes of a square of vectors of an array.
+
+    target[at + (k * rows + l) * pitch : ... + lanes] = sum over i and j of
+    matrix[k][i] * matrix[l][j] * source[position + offsets[i * columns + j] : ... + lanes].
+    """
+    rows, columns = len(matrix), len(matrix[0])
+
+    def combine(builder, row, vectors):
+        plus, minus = ([x for m, x in zip(row, vectors, strict=True) if m == sign] for sign in (1, -1))
+        total = plus[0]
+        for x in plus[1:]:
+            total = builder.fadd(total, x)
+        for x in minus:
+            total = builder.fsub(total, x)
+        return total
+
+    @intrinsic
+    def apply(typing_context, source, position, offsets, target, at, pitch):
+        tile = Tile(source.dtype, 1, 1)
+
+        def generate(context, builder, signature, args):
+            source, position, offsets, target, at, pitch = args
+            source_type, _, offsets_type, target_type, _, _ = signature.args
+            x = []
+            for i in range(columns**2):
+                offset = _load_scalar(context, builder, offsets_type, offsets, _INDEX(i))
+                x.append(_load_vector(context, builder, tile, source_type, source, builder.add(position, offset)))
+            lines = [[combine(builder, row, x[j::columns]) for j in range(columns)] for row in matrix]
+            for k, line in enumerate(lines):
+                for m, row in enumerate(matrix):
+                    to = builder.add(at, builder.mul(pitch, _INDEX(k * rows + m)))
+                    pointer = _address(context, builder, target_type, target, to, kind=tile.vector)
+                    builder.store(combine(builder, row, line), pointer, align=tile.element.bitwidth // 8)
+            return context.get_dummy_value()
+
+        index = types.intp
+        return types.void(source, index, offsets, target, index, index), generate
+
+    return apply
+
+
 @intrinsic
 def lanes(typing_context, like):
     """Lanes of a vector of the element type of the array `like`."""

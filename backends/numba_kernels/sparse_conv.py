@@ -1,8 +1,9 @@
 """Convolution of an array that is mostly zeros, and the gradient of its weight: work for each event, none for zeros.
 
 An event is an element that is not zero: a spike, a rate, what a surrogate of compact support let through of a gradient.
-The events of each plane of each channel are listed once. An event at position p then does to one plane of outputs (or
-gathers from one plane of the gradient), for each tap (ky, kx) of one plane of the kernel and a block of outputs:
+The events of the planes that a plane of outputs reads are listed while they are needed. An event at position p then
+does to one plane of outputs (or gathers from one plane of the gradient), for each tap (ky, kx) of one plane of the
+kernel and a block of outputs:
 
     sum over taps:           out[p - (ky, kx)] += value * weight[ky, kx]
     gradient of the weight:  sum[ky, kx] += value * g[p - (ky, kx)]
@@ -31,7 +32,7 @@ from .simd import (
     add_window,
     aligned_zeros,
     clear,
-    count_bits,
+    copy,
     gather_window,
     lanes,
     load_window,
@@ -60,12 +61,12 @@ def fits(reading: Reading) -> bool:
 def sum_taps(a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Reading, out: np.ndarray) -> None:
     """Write to out [B, O, *count] start [O] plus the sums that weights [O, C, taps] make of a [B, C, D, H, W]."""
     frames = _frames(reading, a.dtype, len(weights))
-    events = _events(np.ascontiguousarray(a), frames)
+    a = np.ascontiguousarray(a)
     w = _arranged(weights[..., _nearest_first(reading)], frames)
     initial = np.pad(start, (0, frames.blocks * frames.block - len(start)))
 
     def body(begin: int, end: int) -> None:
-        _scatter(*events, w, initial, frames.numbers, *frames.window, out, begin, end)
+        _scatter(a, w, initial, frames.numbers, *frames.window, out, begin, end)
 
     for_ranges(body, len(a) * len(frames.numbers.places))
 
@@ -76,12 +77,11 @@ def sum_positions(g: np.ndarray, x: np.ndarray, reading: Reading) -> np.ndarray 
     None where g holds infinities or what is not a number: their products with the zeros of x count, too.
     """
     frames = _frames(reading, x.dtype, g.shape[1])
-    events = _events(x, frames)
     parts = min(PARTS, len(x) * len(frames.numbers.places))
     sums, finite = np.zeros((parts, *frames.arrangement(x.shape[1])), g.dtype), np.zeros(parts, np.bool_)
 
     def body(begin: int, end: int) -> None:
-        _gather(*events, g, frames.numbers, *frames.window, sums, finite, begin, end)
+        _gather(x, g, frames.numbers, *frames.window, sums, finite, begin, end)
 
     for_ranges(body, parts)
     if not finite.all():
@@ -104,6 +104,7 @@ class _Numbers(NamedTuple):
     width: int  # columns of the frame
     rows: int  # rows of the largest frame
     near: int  # rows of the input whose events pass in one go
+    slots: int  # planes of the input from the first to the last that a plane of the outputs reads
 
 
 class _Frames(NamedTuple):
@@ -154,6 +155,7 @@ def _frames(reading: Reading, dtype: np.dtype, n_out: int) -> _Frames:
         width=width,
         rows=max(n for _, _, n in places) + 2 * reach_rows,
         near=max(1, NEAR // (width * block) - reach_rows),
+        slots=int(np.ptp(planes)) + 1,
     )
     window = ((0,) * window_rows, (0,) * columns, (0,) * vectors)
     return _Frames(numbers, (len(planes), rows, columns), window, block, blocks)
@@ -177,44 +179,18 @@ def _rearranged(sums: np.ndarray, frames: _Frames, n_out: int) -> np.ndarray:
     return split.reshape(blocks * frames.block, channels, -1)[:n_out]
 
 
-def _events(a: np.ndarray, frames: _Frames) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The events of a [B, C, planes, rows, columns]: those of row r of plane p are starts[b, c, p, r : r + 1], with
-    their positions row * width + column in the frame and their values."""
-    rows = a.reshape(-1, *a.shape[3:])
-    starts = np.zeros((len(rows), a.shape[3] + 1), np.int64)
-    for_ranges(lambda begin, end: _count(rows, starts, begin, end), len(rows))
-    ends = np.cumsum(starts[:, -1])
-    starts[1:] += ends[:-1, None]
-    position, value = np.empty(ends[-1], np.int32), np.empty(ends[-1], a.dtype)
-    numbers = frames.numbers
-    for_ranges(lambda begin, end: _list(rows, starts, numbers.width, position, value, begin, end), len(rows))
-    return starts.reshape(*a.shape[:3], -1), position, value
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
-def _count(a, starts, plane, stop):
-    """starts[p, r + 1] = events in the rows of plane p up to r."""
-    n = lanes(a)
-    for p in range(plane, stop):
-        total = 0
-        for r in range(a.shape[1]):
-            row = a[p, r]
-            vectors = row.size // n
-            for v in range(vectors):
-                total += count_bits(nonzero_bits(row, v * n))
-            for i in range(vectors * n, row.size):
-                total += row[i] != 0
-            starts[p, r + 1] = total
+def _list(a, b, plane, width, position, value, starts, at):
+    """List the events of one plane of a[b] from index `at` on, channel by channel.
 
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _list(a, starts, width, position, value, plane, stop):
-    """Write position and value of the events of these planes."""
-    n = lanes(a)  # divides 64, the bits of a word
-    for p in range(plane, stop):
-        e = starts[p, 0]
-        for r in range(a.shape[1]):
-            row = a[p, r]
+    Those of the rows r to s of channel c are starts[c, r] : starts[c, s], with their positions row * width + column in
+    the frame and their values.
+    """
+    n, e = lanes(a), at  # lanes divide 64, the bits of a word
+    for c in range(a.shape[1]):
+        for r in range(a.shape[3]):
+            starts[c, r] = e
+            row = a[b, c, plane, r]
             for begin in range(0, row.size, 64):
                 end = min(begin + 64, row.size)
                 bits = np.uint64(0)
@@ -228,32 +204,59 @@ def _list(a, starts, width, position, value, plane, stop):
                     bits &= bits - np.uint64(1)
                     position[e], value[e] = r * width + i, row[i]
                     e += 1
+        starts[c, a.shape[3]] = e
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _scatter(starts, position, value, weights, start, numbers, rows, columns, vectors, out, task, stop):
+def _lists(a, numbers):
+    """Room for the events of the planes that a frame reads: positions, values, starts [slots, C, rows + 1], and which
+    plane of which item each slot holds."""
+    size = a.shape[1] * a.shape[3] * a.shape[4]
+    position, value = np.empty(numbers.slots * size, np.int32), np.empty(numbers.slots * size, a.dtype)
+    starts = np.empty((numbers.slots, a.shape[1], a.shape[3] + 1), np.int64)
+    return position, value, starts, np.full(numbers.slots, -1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hold(a, b, z, numbers, position, value, starts, held):
+    """List what the frames of plane z read of a[b], unless it is listed already."""
+    size = a.shape[1] * a.shape[3] * a.shape[4]
+    for plane in z + numbers.planes:
+        if 0 <= plane < a.shape[2]:
+            slot = plane % numbers.slots
+            if held[slot] != b * a.shape[2] + plane:
+                held[slot] = b * a.shape[2] + plane
+                _list(a, b, plane, numbers.width, position, value, starts[slot], slot * size)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _scatter(a, weights, start, numbers, rows, columns, vectors, out, task, stop):
     """Write frames of the outputs: start plus the sums over the taps."""
     blocks, planes, windows, channels, length = weights.shape
     flat, block, one = weights.ravel(), len(vectors) * lanes(out), (0,)
     pitch = numbers.width * block
     frame = aligned_zeros(numbers.rows * pitch, out)
+    position, value, starts, held = _lists(a, numbers)
     for t in range(task, stop):
         b, place = divmod(t, len(numbers.places))
         z, y, n = numbers.places[place]
-        row_begin, row_end = _rows_read(starts, numbers, y, n)
+        _hold(a, b, z, numbers, position, value, starts, held)
+        row_begin, row_end = _rows_read(a, numbers, y, n)
         for k in range(blocks):
-            clear(frame, 0, (n + 2 * numbers.reach) * pitch)
+            clear(frame, 0, pitch)
             initial = load_window(start, k * block, one, one, vectors)
-            for p in range((n + 2 * numbers.reach) * numbers.width):
+            for p in range(numbers.width):
                 add_window(initial, frame, p * block)
+            for r in range(1, n + 2 * numbers.reach):
+                copy(frame, r * pitch, frame, 0, pitch)
             for row in range(row_begin, row_end, numbers.near):
                 for p in range(planes):
                     plane = z + numbers.planes[p]
-                    if 0 <= plane < starts.shape[2]:
+                    if 0 <= plane < a.shape[2]:
                         for w in range(windows):
                             move = _move(numbers, y, w * len(rows))
                             for c in range(channels):
-                                events = starts[b, c, plane]
+                                events = starts[plane % numbers.slots, c]
                                 at = (((k * planes + p) * windows + w) * channels + c) * length
                                 window = load_window(flat, at, rows, columns, vectors)
                                 for e in range(events[row], events[min(row + numbers.near, row_end)]):
@@ -263,12 +266,13 @@ def _scatter(starts, position, value, weights, start, numbers, rows, columns, ve
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, finite, part, stop):
+def _gather(a, g, numbers, rows, columns, vectors, sums, finite, part, stop):
     """sums[part] = gradient of the weights in their arrangement, over a part of the frames of g."""
     parts, blocks, planes, windows, channels, length = sums.shape
     block = len(vectors) * lanes(g)
     pitch = numbers.width * block
     frame = aligned_zeros(numbers.rows * pitch, g)
+    position, value, starts, held = _lists(a, numbers)
     totals = aligned_zeros(blocks * planes * windows * channels * length, g)
     n_frames = len(g) * len(numbers.places)
     for t in range(part, stop):
@@ -277,7 +281,8 @@ def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, f
         for unit in range(n_frames * t // parts, n_frames * (t + 1) // parts):
             b, place = divmod(unit, len(numbers.places))
             z, y, n = numbers.places[place]
-            row_begin, row_end = _rows_read(starts, numbers, y, n)
+            _hold(a, b, z, numbers, position, value, starts, held)
+            row_begin, row_end = _rows_read(a, numbers, y, n)
             for k in range(blocks):
                 _to_frame(g, frame, numbers, block, b, k, z, y, n)
                 clear(frame, (n + numbers.reach) * pitch, numbers.reach * pitch)  # a frame before may have been larger
@@ -285,11 +290,11 @@ def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, f
                 for row in range(row_begin, row_end, numbers.near):
                     for p in range(planes):
                         plane = z + numbers.planes[p]
-                        if 0 <= plane < starts.shape[2]:
+                        if 0 <= plane < a.shape[2]:
                             for w in range(windows):
                                 move = _move(numbers, y, w * len(rows))
                                 for c in range(channels):
-                                    events = starts[b, c, plane]
+                                    events = starts[plane % numbers.slots, c]
                                     window = window_zeros(g, rows, columns, vectors)
                                     for e in range(events[row], events[min(row + numbers.near, row_end)]):
                                         at = (position[e] + move) * block
@@ -300,10 +305,10 @@ def _gather(starts, position, value, g, numbers, rows, columns, vectors, sums, f
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _rows_read(starts, numbers, y, n):
+def _rows_read(a, numbers, y, n):
     """First and last rows of the input that the rows y to y + n of the outputs read."""
     begin = y + numbers.origin
-    return max(0, begin), min(starts.shape[3] - 1, begin + n + numbers.reach)
+    return max(0, begin), min(a.shape[3], begin + n + numbers.reach)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

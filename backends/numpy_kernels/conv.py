@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .. import buffers
 from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient_readings, volume
 
 __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
@@ -35,7 +36,7 @@ def conv_forward(
     x being 0 outside, with S' = floor((S + 2 padding - dilation (K - 1) - 1) / stride) + 1.
     """
     reading = forward_reading(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    out = np.empty((len(x), len(weight), *reading.count), x.dtype)
+    out = buffers.empty((len(x), len(weight), *reading.count), x.dtype)
     _sum_taps(_flatten(as_volumes(x), reading), _by_group(weight, groups), reading, out)
     if bias is not None:
         out += bias.reshape(-1, 1, 1, 1)
@@ -56,9 +57,12 @@ def conv_backward_input(
     dx[b, c, j] = sum over o, k and the i with i * stride + k * dilation - padding = j of weight[o, c, k] * g[b, o, i],
     which is also the forward of the transposed convolution.
     """
-    dx = np.zeros((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
+    parts = gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:])
+    dx = buffers.empty((*input_shape[:2], *volume(input_shape[2:])), g.dtype)
+    if sum(math.prod(part.reading.count) for part in parts) < math.prod(input_shape[2:]):
+        dx[...] = 0  # some elements are read by no tap
     adjoint = _by_group(weight, groups).swapaxes(1, 2)
-    for part in gradient_readings(input_shape[2:], weight.shape[2:], stride, padding, dilation, g.shape[2:]):
+    for part in parts:
         flat = _flatten(as_volumes(g), part.reading)
         _sum_taps(flat, adjoint[..., part.taps], part.reading, part.of(dx, volume(stride)))
     return dx.reshape(input_shape)
