@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -42,13 +42,14 @@ _IMAGE = "image"
 class Landmarks:
     """Points [N, 3] in RAS mm that mark the anatomy of the `image`, fixed or moving, of a registration.
 
-    `columns` are the other columns of their file by name, [N] texts each, in order.
+    `columns` are the other columns of their file by name, [N] texts each, in order; `axes` those of its coordinates.
     """
 
     points: np.ndarray
     image: Role
     columns: dict[str, list[str]] = field(default_factory=dict)
     source: str = "points"
+    axes: Axes = "RAS"
 
     def __post_init__(self) -> None:
         points = np.array(self.points, dtype=np.float64)
@@ -89,7 +90,7 @@ def carry(landmarks: Landmarks, *links: Link, tolerance: float = TOLERANCE) -> L
                 )
             _check_inside(link, points, landmarks)
     other: Role = "moving" if landmarks.image == "fixed" else "fixed"
-    return Landmarks(points.T, other, landmarks.columns, landmarks.source)
+    return replace(landmarks, points=points.T, image=other)
 
 
 def read_landmarks(
@@ -118,16 +119,20 @@ def read_landmarks(
     except ValueError as error:
         raise ImageError(f"{name}: a coordinate is no number ({error})") from error
     other = [i for i in range(len(header)) if i not in place and header[i] != _IMAGE]
+    own = said or axes or "RAS"
     return Landmarks(
-        points * _SIGNS[said or axes or "RAS"],
+        points * _SIGNS[own],
         _role(name, {row[header.index(_IMAGE)] for row in rows} if _IMAGE in header else set(), image),
         {header[i]: [row[i] for row in rows] for i in other},
         name,
+        own,
     )
 
 
-def write_landmarks(path: str | os.PathLike[str], landmarks: Landmarks, axes: Axes) -> None:
-    """Write landmarks as CSV: coordinates, to a nanometre, in columns that name their axes; `image`; the other columns."""
+def write_landmarks(path: str | os.PathLike[str], landmarks: Landmarks, axes: Axes | None = None) -> None:
+    """Write landmarks as CSV: coordinates to a nanometre, in columns that name their axes (by default those that they
+    were read in), then `image`, then the other columns."""
+    axes = axes or landmarks.axes
     if axes not in get_args(Axes):
         raise ParameterError(f"write_landmarks: axes must be RAS or LPS, not {axes!r}")
     stream = io.StringIO()
