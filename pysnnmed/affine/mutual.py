@@ -110,14 +110,15 @@ class _Spread:
 
 def _cubic(t: np.ndarray) -> list[np.ndarray]:
     """Cubic B-spline at the four bins from one below: they sum to 1."""
-    s = 1 - t
-    return [s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6]
+    s, t2 = 1 - t, t * t
+    s2 = s * s
+    return [s2 * s / 6, (4 + (3 * t - 6) * t2) / 6, (4 + (3 * s - 6) * s2) / 6, t2 * t / 6]
 
 
 def _cubic_slope(t: np.ndarray) -> list[np.ndarray]:
     """Derivatives of `_cubic` to t: they sum to 0."""
     s = 1 - t
-    return [-(s**2) / 2, (3 * t**2 - 4 * t) / 2, (4 * s - 3 * s**2) / 2, t**2 / 2]
+    return [-s * s / 2, (3 * t - 4) * t / 2, (4 - 3 * s) * s / 2, t * t / 2]
 
 
 def _entropy(p: np.ndarray) -> float:

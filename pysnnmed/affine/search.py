@@ -24,7 +24,9 @@ Kind = Literal["rigid", "similarity", "affine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 VOXELS = (6_000, 48_000, 384_000)  # of the levels, coarse to fine
 SAMPLES = (6_000, 20_000, 50_000)
-_KEPT = 6  # guesses that are refined
+_NEAR, _FAR, _TILTED = 8, 4, 60.0  # guesses refined: turned by up to so many degrees against the headers, by more
+_FIRST_STEPS, _FINALISTS = 8, 3  # steps for each of them, and how many then go on
+_APART = 6  # voxels, at the corners of the fixed image, between guesses that are worth refining both
 _LEAST_OVERLAP = 0.3  # share of the samples that must lie in the moving image
 _STEPS, _SETTLED = 30, 0.02  # most steps on a level; voxels of the level below which a step is the last
 _LARGEST_SCALE = 3.0
@@ -54,8 +56,7 @@ class Affine:
     @property
     def rotation(self) -> float:
         """Angle of the rotation in the map, degrees."""
-        u, _, vt = np.linalg.svd(self.matrix[:3, :3])
-        return float(np.degrees(np.arccos(np.clip((np.trace(u @ vt) - 1) / 2, -1, 1))))
+        return rotation_angle(self.matrix)
 
     @property
     def scales(self) -> tuple[float, float, float]:
@@ -75,6 +76,12 @@ class Affine:
             "seconds": round(self.seconds, 3),
             "matrix_ras": self.matrix.tolist(),
         }
+
+
+def rotation_angle(matrix: np.ndarray) -> float:
+    """Angle in degrees of the rotation closest to an affine map [4, 4]."""
+    u, _, vt = np.linalg.svd(matrix[:3, :3])
+    return float(np.degrees(np.arccos(np.clip((np.trace(u @ vt) - 1) / 2, -1, 1))))
 
 
 def align_affine(fixed: Image, moving: Image, kind: Kind = "affine", start: Start = "search") -> Affine:
@@ -165,30 +172,37 @@ def _best(stage: _Stage, start: Start, fixed: Image, moving: Image) -> _Found:
             f"{moving.source} and {fixed.source} do not overlap as the headers place them; search for the start as well"
         )
     scored.sort(key=lambda found: -found.normalized)
-    kept = _distinct(scored, stage)
-    refined = [_climb(stage, guess.matrix, "rigid") for guess in kept]
+    tried = [_climb(stage, guess.matrix, "rigid", _FIRST_STEPS) for guess in _distinct(scored, stage)]
+    tried.sort(key=lambda found: -found.normalized)
+    refined = [_climb(stage, guess.matrix, "rigid") for guess in tried[:_FINALISTS]]
     return max(refined, key=lambda found: found.normalized)
 
 
 def _distinct(scored: list[_Found], stage: _Stage) -> list[_Found]:
-    """The best guesses that differ by more than two voxels somewhere."""
+    """The best guesses, each far enough from those before it: a region of good ones must not crowd out the others.
+
+    Headers are rarely wrong by much, and a head seen from behind is deceptively like one seen from the front: most
+    places are kept for guesses that turn little.
+    """
     ends = transformed(stage.fixed.affine, corners(stage.fixed.data.shape)[:3])
     kept: list[_Found] = []
+    places = {True: _NEAR, False: _FAR}
     for guess in scored:
-        places = transformed(guess.matrix, ends)
-        if all(np.abs(transformed(k.matrix, ends) - places).max() > 2 * stage.fixed.spacing for k in kept):
+        near = rotation_angle(guess.matrix) <= _TILTED
+        there = transformed(guess.matrix, ends)
+        apart = [np.abs(transformed(k.matrix, ends) - there).max() > _APART * stage.fixed.spacing for k in kept]
+        if places[near] and all(apart):
             kept.append(guess)
-        if len(kept) == _KEPT:
-            break
+            places[near] -= 1
     return kept
 
 
-def _climb(stage: _Stage, matrix: np.ndarray, kind: str) -> _Found:
+def _climb(stage: _Stage, matrix: np.ndarray, kind: str, steps: int = _STEPS) -> _Found:
     """Levenberg-Marquardt steps up the mutual information, in the generators that `kind` allows."""
     compare, basis, unit = stage.comparison, _basis(kind), stage.moving.spacing
     here = compare(matrix)
     damping = 1e-2
-    for _ in range(_STEPS):
+    for _ in range(steps):
         slope, curvature = basis.T @ here.slope, basis.T @ here.curvature @ basis
         scale = np.diag(curvature) + 1e-9 * max(float(np.trace(curvature)), 1e-12)
         step = np.linalg.solve(curvature + damping * np.diag(scale), slope)
