@@ -2,11 +2,12 @@
 
     python examples/affine_recovery.py --data DIR [--case brains] [--n 20] [--json]
 
-Brains: a label map is moved by a random affine map and painted anew, twice the same head or two heads of the atlas (whose
-maps are affinely aligned to each other, so that the error also holds how their anatomies differ). Hippocampus: a crop is
-moved, and given noise and another gamma. The error is the distance between where the true and the found map take a voxel,
-over the voxels of the anatomy: mean and 95th percentile of each pair. A pair fails above twice the spacing of its
-image; for two heads, whose anatomy has no exact counterpart, where Dice is 0.03 below that of the true map.
+Brains: a label map is moved by a random affine map and painted anew, twice the same head or two heads of the atlas
+(whose maps are affinely aligned to each other, so that the error also holds how their anatomies differ). Hippocampus: a
+crop is moved, and given noise and another gamma. The error is the distance between where the true and the found map
+take a voxel, over the voxels of the anatomy: mean and 95th percentile of each pair. A pair fails above twice the
+spacing of its image; for two heads, whose anatomy has no exact counterpart, where Dice is 0.03 below that of the true
+map.
 """
 
 from __future__ import annotations

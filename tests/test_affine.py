@@ -16,9 +16,8 @@ from pysnnmed.affine.search import _basis, rotation_angle
 from pysnnmed.data import Image, ModelGrid, read_nifti, warp_image
 from pysnnmed.data.brains import Variety, paint, random_contrast, read_heads, t1_contrast
 from pysnnmed.data.fields import PointMap
-from pysnnmed.data.generate import gaussian_blur, generate_pair, random_shapes
+from pysnnmed.data.generate import gaussian_blur, generate_pair, random_shapes, synthesize_contrast
 from pysnnmed.data.generate import random_contrast as any_contrast
-from pysnnmed.data.generate import synthesize_contrast
 from pysnnmed.data.sampling import resample, transformed
 from pysnnmed.errors import ImageError, ParameterError
 
@@ -103,7 +102,9 @@ def test_the_slope_of_mutual_information_is_that_of_differences(seed):
         way = rng.normal(size=12)
         way /= np.linalg.norm(way)
         ends = [compare(moved(compare, sign * h * way, matrix), slopes=False).mutual for sign in (1, -1)]
-        assert found.slope @ way == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=2e-3 * np.abs(found.slope).max() + 2e-4)
+        assert found.slope @ way == pytest.approx(
+            (ends[0] - ends[1]) / (2 * h), abs=2e-3 * np.abs(found.slope).max() + 2e-4
+        )
 
 
 @given(seeds)
@@ -223,9 +224,7 @@ def test_levels_show_the_world_where_it_is(seed):
     assert slope * middle + offset == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), [(0.0, "constant image"), (np.nan, "NaN"), (np.inf, "NaN or infinite")]
-)
+@pytest.mark.parametrize(("value", "message"), [(0.0, "constant image"), (np.nan, "NaN"), (np.inf, "NaN or infinite")])
 def test_images_without_contrast_or_numbers_are_refused(value, message, rng):
     good, bad = Image(rng.random(SHAPE), GRID), Image(np.full(SHAPE, value), GRID, "bad.nii")
     for pair in ((good, bad), (bad, good)):
@@ -327,7 +326,9 @@ def test_heads_are_found_again(contrasts, real_data):
     truth = random_map(rng, transformed(affine, np.argwhere(brain).mean(axis=0)))
     there, placed = moved_by(head.labels, affine, truth, rng, "nearest", slack=10.0)
     draw = t1_contrast if contrasts == "t1" else random_contrast
-    images = [paint(labels, draw(atlas, rng, Variety()), atlas, rng, Variety(), False) for labels in (head.labels, there)]
+    images = [
+        paint(labels, draw(atlas, rng, Variety()), atlas, rng, Variety(), False) for labels in (head.labels, there)
+    ]
     found = align_affine(Image(images[0], affine), Image(images[1], placed))
     assert error_mm(found.matrix, truth, affine, brain) < 2.0
 
@@ -366,7 +367,7 @@ def test_the_moving_image_is_seen_through_the_map(rng):
 
 def test_a_map_that_mirrors_or_leads_away_is_refused(rng):
     image = Image(rng.random(SHAPE), GRID)
-    with pytest.raises(ImageError, match="mirrors.*left and right"):
+    with pytest.raises(ImageError, match=r"mirrors.*left and right"):
         ModelGrid.around(image, image, align=np.diag([-1.0, 1, 1, 1]))
     with pytest.raises(ImageError, match="covers 0%"):
         ModelGrid.around(image, image, align=shifted(np.eye(4), 0, 900, 0))

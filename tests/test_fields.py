@@ -20,7 +20,7 @@ backends = st.sampled_from(kernels.available())
 
 
 def bumps(rng, affine, shape=SHAPE, size=1.2, dtype=np.float64, **facts):
-    """A smooth invertible displacement, `size` voxels long, that changes by less than half a voxel from one to the next."""
+    """A smooth invertible displacement, up to `size` voxels long."""
     coarse = rng.uniform(-1, 1, (3, 4, 4, 4))
     voxels = np.stack([ndimage.zoom(c, [n / 4 for n in shape], order=1) for c in coarse]) * size
     return Displacement(np.tensordot(affine[:3, :3], voxels, 1).astype(dtype), affine, **facts)

@@ -15,7 +15,7 @@ from pysnnmed.data.points import Landmarks, carry, read_landmarks, write_landmar
 from pysnnmed.errors import ImageError, ParameterError, ShapeError
 
 seeds = st.integers(0, 2**32 - 1)
-TABLE = "name,x_ras,y_ras,z_ras,note\nAC,1.5,-2,3,\"a, b\"\nPC,0,0,1e1,\n"
+TABLE = 'name,x_ras,y_ras,z_ras,note\nAC,1.5,-2,3,"a, b"\nPC,0,0,1e1,\n'
 
 
 def saved(tmp_path, text, name="points.csv"):

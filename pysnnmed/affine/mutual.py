@@ -1,7 +1,8 @@
 """Mutual information of two images under an affine map, with its slopes.
 
-A joint histogram p[l, k] of fixed and moving intensities is filled from samples: the fixed value counts for one bin, the
-moving one is spread over four by a cubic B-spline (Parzen window), so that p is smooth in the map (Mattes et al. 2003).
+A joint histogram p[l, k] of fixed and moving intensities is filled from samples: the fixed value counts for one bin,
+the moving one is spread over four by a cubic B-spline (Parzen window), so that p is smooth in the map (Mattes et al.
+2003).
 With the marginals f[l] and m[k]
 
     MI = sum p log(p / (f m))           dMI = sum dp log(p / m)
@@ -32,8 +33,13 @@ class Samples(NamedTuple):
 
 
 class Similarity(NamedTuple):
-    """Mutual information in nats; normalised (f and m entropies over the joint one), in [1, 2]; share of samples that lie
-    in the moving image; and to the 12 entries of a generator, see `Comparison`: slope [12] and curvature [12, 12]."""
+    """How alike two images are under a map.
+
+    mutual      information in nats
+    normalized  sum of the entropies of f and m over that of p, in [1, 2] (Studholme et al. 1999)
+    overlap     share of the samples that lie in the moving image
+    slope       [12] of `mutual`, and curvature [12, 12], to the entries of a generator, see `Comparison`
+    """
 
     mutual: float
     normalized: float
@@ -126,9 +132,7 @@ def _entropy(p: np.ndarray) -> float:
     return float(-(p * np.log(p)).sum())
 
 
-def _interpolated(
-    data: np.ndarray, voxels: np.ndarray, slopes: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _interpolated(data: np.ndarray, voxels: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values [N] at voxel coordinates [3, N], slopes [3, N] per voxel, and weights [N].
 
     The weight is 1 inside the volume and falls to 0 over the last voxel, so that samples come and go smoothly.

@@ -24,6 +24,7 @@ Kind = Literal["rigid", "similarity", "affine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 VOXELS = (6_000, 48_000, 384_000)  # of the levels, coarse to fine
 SAMPLES = (6_000, 20_000, 50_000)
+REACH = (np.inf, 1.0, 0.75)  # of the ellipsoid that samples fill; 1 touches the sides of the bright part's box
 _NEAR, _FAR, _TILTED = 8, 4, 60.0  # guesses refined: turned by up to so many degrees against the headers, by more
 _FIRST_STEPS, _FINALISTS = 8, 3  # steps for each of them, and how many then go on
 _APART = 6  # voxels, at the corners of the fixed image, between guesses that are worth refining both
@@ -91,7 +92,8 @@ def align_affine(fixed: Image, moving: Image, kind: Kind = "affine", start: Star
     start  "search": from everything the headers, the centres and the moments suggest; "world" and "centre": only from
            what the headers say, or the centres of the volumes laid on each other
 
-    Raises ImageError for constant images, NaN, and where nothing overlaps or the best map stretches more than threefold.
+    Raises ImageError for constant images, NaN, and where nothing overlaps or the best map stretches more than
+    threefold.
     """
     if kind not in KINDS:
         raise ParameterError(f"affine registration: the kind must be one of {', '.join(KINDS)}, not {kind!r}")
@@ -99,8 +101,8 @@ def align_affine(fixed: Image, moving: Image, kind: Kind = "affine", start: Star
         raise ParameterError(f"affine registration: start must be one of {', '.join(get_args(Start))}, not {start!r}")
     began = time.perf_counter()
     levels = [
-        _Stage.of(f, m, n)
-        for f, m, n in zip(pyramid(fixed, VOXELS), pyramid(moving, VOXELS), SAMPLES, strict=True)
+        _Stage.of(f, m, n, reach)
+        for f, m, n, reach in zip(pyramid(fixed, VOXELS), pyramid(moving, VOXELS), SAMPLES, REACH, strict=True)
     ]
     coarse, *finer = levels
     generators = [kind] if kind == "rigid" else ["similarity"] if kind == "similarity" else ["similarity", "affine"]
@@ -117,7 +119,12 @@ def align_affine(fixed: Image, moving: Image, kind: Kind = "affine", start: Star
         )
     found = last(best.matrix, slopes=False)
     return Affine(
-        best.matrix, kind, found.mutual, last(np.eye(4), slopes=False).mutual, found.overlap, time.perf_counter() - began
+        best.matrix,
+        kind,
+        found.mutual,
+        last(np.eye(4), slopes=False).mutual,
+        found.overlap,
+        time.perf_counter() - began,
     )
 
 
@@ -129,8 +136,8 @@ class _Stage(NamedTuple):
     comparison: Comparison
 
     @classmethod
-    def of(cls, fixed: Level, moving: Level, n: int) -> _Stage:
-        samples = _samples(fixed, n)
+    def of(cls, fixed: Level, moving: Level, n: int, reach: float) -> _Stage:
+        samples = _samples(fixed, n, reach)
         spread = np.sqrt(((samples.points - samples.points.mean(axis=1, keepdims=True)) ** 2).sum(axis=0).mean())
         centre = transformed(moving.affine, (np.array(moving.data.shape) - 1.0) / 2)
         return cls(fixed, moving, Comparison(samples, moving, centre, float(spread)))
@@ -142,18 +149,23 @@ class _Found(NamedTuple):
     normalized: float
 
 
-def _samples(fixed: Level, n: int) -> Samples:
-    """n points spread evenly (Roberts' generalised golden ratio) over the box around the bright part of an image.
+def _samples(fixed: Level, n: int, reach: float) -> Samples:
+    """About n points spread evenly (Roberts' generalised golden ratio) over the bright part of an image and around it.
 
-    They lie between the voxels: on voxels, similarity would jump where the two grids meet.
+    They fill the part of its box that lies in an ellipsoid of `reach` times the box's half axes. The finest level looks
+    at the inside only: skin, neck and the rim of a mask differ between people and scans more than what one wants to see
+    aligned. Points lie between the voxels: on voxels, similarity would jump where the two grids meet.
     """
     index = np.argwhere(fixed.data > otsu(fixed.data))
     low, high = index.min(axis=0), index.max(axis=0)
     margin = _MARGIN * (high - low + 1)
     low = np.maximum(low - margin, 0)
     high = np.minimum(high + margin, np.array(fixed.data.shape) - 1)
+    filled = min(1.0, np.pi / 6 * reach**3)  # of the box
     powers = _PLASTIC ** -np.arange(1.0, 4.0)
-    voxels = low[:, None] + (high - low)[:, None] * ((0.5 + powers[:, None] * np.arange(1, n + 1)) % 1)
+    shares = (0.5 + powers[:, None] * np.arange(1, round(n / filled) + 1)) % 1
+    shares = shares[:, np.square(2 * shares - 1).sum(axis=0) <= reach**2]
+    voxels = low[:, None] + (high - low)[:, None] * shares
     values = sample(fixed.data, voxels, "linear", fill=None)
     bins = np.minimum((values * BINS).astype(np.intp), BINS - 1)
     return Samples(transformed(fixed.affine, voxels), bins)

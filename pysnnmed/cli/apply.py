@@ -1,7 +1,7 @@
 """Carry an image, a label map or landmarks from one image of a registration to the other.
 
-An image goes from the moving image to the fixed one, with --inverse from the fixed image to the moving one. Landmarks go
-from the image that they mark to the other. --moving and --fixed keep their meaning of the registration throughout.
+An image goes from the moving image to the fixed one, with --inverse from the fixed image to the moving one. Landmarks
+go from the image that they mark to the other. --moving and --fixed keep their meaning of the registration throughout.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fixed",
         type=Path,
         metavar="FILE",
-        help="the fixed image, or a label map on its voxels; needed by --inverse, by the formats l2r and vxm, and where "
-        "the last warp is an affine map",
+        help="the fixed image, or a label map on its voxels; needed by --inverse, by the formats l2r and vxm, and "
+        "where the last warp is an affine map",
     )
     parser.add_argument("--moved", type=Path, metavar="FILE", help="write the moved image")
     parser.add_argument(
         "--interpolation", choices=["linear", "nearest"], default="linear", help="nearest for labels; default: linear"
     )
-    parser.add_argument("--out-warp", type=Path, metavar="FILE", help="write the composed, or the inverse, displacement")
+    parser.add_argument(
+        "--out-warp", type=Path, metavar="FILE", help="write the composed, or the inverse, displacement"
+    )
     parser.add_argument("--out-warp-format", choices=get_args(DisplacementFormat), default="itk", help="default: itk")
     parser.add_argument(
         "--inverse", action="store_true", help="bring --fixed to the voxels of --moving instead, through the inverse"
@@ -44,12 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inverse-error", type=Path, metavar="FILE", help="write how exact the inverse is, in voxels of the fixed grid"
     )
-    parser.add_argument("--allow-folding", action="store_true", help="invert a field that folds, one preimage of several")
+    parser.add_argument(
+        "--allow-folding", action="store_true", help="invert a field that folds, one preimage of several"
+    )
     parser.add_argument(
         "--tolerance", type=float, default=TOLERANCE, metavar="VOXELS", help="of the inverse (default: %(default)s)"
     )
-    parser.add_argument("--points", type=Path, metavar="CSV", help="landmarks: columns x_ras,y_ras,z_ras or x_lps,... mm")
-    parser.add_argument("--points-of", choices=["fixed", "moving"], help="whose anatomy they mark, if no column image says")
+    parser.add_argument(
+        "--points", type=Path, metavar="CSV", help="landmarks: columns x_ras,y_ras,z_ras or x_lps,... mm"
+    )
+    parser.add_argument(
+        "--points-of", choices=["fixed", "moving"], help="whose anatomy they mark, if no column image says"
+    )
     parser.add_argument("--points-axes", choices=["RAS", "LPS"], help="needed where the columns are called x, y, z")
     parser.add_argument("--out-points", type=Path, metavar="CSV", help="write the landmarks in the other image")
     add_running_arguments(parser)
@@ -78,8 +86,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.inverse:
         if arguments.points:
             raise ParameterError(
-                "--inverse is for images: landmarks go from the image they mark to the other, which --points-of or their "
-                "column image says"
+                "--inverse is for images: landmarks go from the image they mark to the other, which --points-of or "
+                "their column image says"
             )
         if not (arguments.moving and arguments.fixed):
             raise ParameterError("--inverse brings --fixed to the voxels of --moving: give both")
@@ -123,4 +131,5 @@ def _tell(found: Inverse, tolerance: float) -> None:
     """What the user must know of an inverse."""
     lost = float((found.error > tolerance).mean())
     say(f"inverse        largest error {found.error.max():.2g} voxels, {lost:.3%} of the voxels above {tolerance:g}")
-    say(f"               {found.outside:.1%} of the moving image lies outside the fixed one; folding {found.folding:.3%}")
+    say(f"               {found.outside:.1%} of the moving image lies outside the fixed one")
+    say(f"               the displacement folds at {found.folding:.3%} of its voxels")

@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="affine",
         choices=KINDS,
-        help="find a rigid, similarity or (default) affine map first, for images that are not aligned; it is part of the warp",
+        help="find a rigid, similarity or (default) affine map first, for images that are not aligned; the warp "
+        "contains it",
     )
     parser.add_argument(
         "--affine-out", type=Path, metavar="FILE", help="write that map: .tfm or .txt as ITK reads it, .json in RAS mm"

@@ -51,6 +51,8 @@ def as_one(links: Sequence[Link], fixed: Image | None) -> Displacement:
     last = links[-1]
     if not isinstance(last, Displacement):
         if fixed is None:
-            raise ParameterError("the last --warp is an affine map: give --fixed, which says where the fixed image lies")
+            raise ParameterError(
+                "the last --warp is an affine map: give --fixed, which says where the fixed image lies"
+            )
         return compose(*links, onto=fixed)
     return last if len(links) == 1 else compose(*links)

@@ -9,7 +9,7 @@ exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,7 +32,7 @@ _NEWTON_STEPS, _HALVINGS = 40, 12
 
 
 class PointMap:
-    """T(x) = x + w(x) for any point of the world; see the module's text. `link` is a displacement or a [4, 4] matrix."""
+    """T(x) = x + w(x) for any point of the world, of a displacement or a [4, 4] matrix; see the module's text."""
 
     def __init__(self, link: Link):
         if not isinstance(link, Displacement):
@@ -66,9 +66,14 @@ def compose(*links: Link, onto: Image | Placement | None = None) -> Displacement
     if not links:
         raise ParameterError("compose: needs at least one displacement")
     last = links[-1]
-    if onto is None and not isinstance(last, Displacement):
-        raise ParameterError("compose: an affine map has no voxels; pass onto=, the image on which the result shall lie")
-    place = Placement(last.affine, last.shape, last.form_code) if onto is None else _placement(onto)  # type: ignore[union-attr]
+    if onto is not None:
+        place = _placement(onto)
+    elif isinstance(last, Displacement):
+        place = _own_placement(last)
+    else:
+        raise ParameterError(
+            "compose: an affine map has no voxels; pass onto=, the image on which the result shall lie"
+        )
     floats = [link.world.dtype for link in links if isinstance(link, Displacement)]
     dtype = np.result_type(*floats) if floats else np.dtype(np.float32)
     first = links[0]
@@ -110,9 +115,9 @@ def invert(
 ) -> Inverse:
     """The inverse of a displacement on the voxels of the moving image `onto`, by default on its own voxels.
 
-    At every voxel x of `onto` the point y with y + w(y) = x is found by `solve`, to `tolerance` voxels of the fixed grid
-    where it can be; the error that remains comes with the result. A field that folds takes several y to one x: it has no
-    inverse and is refused with `ImageError`, unless `allow_folding` takes one of the y.
+    At every voxel x of `onto` the point y with y + w(y) = x is found by `solve`, to `tolerance` voxels of the fixed
+    grid where it can be; the error that remains comes with the result. A field that folds takes several y to one x: it
+    has no inverse and is refused with `ImageError`, unless `allow_folding` takes one of the y.
     """
     folding = float(np.mean(determinant(displacement) <= 0))
     if folding and not allow_folding:
@@ -120,7 +125,7 @@ def invert(
             f"the displacement folds at {folding:.3%} of its voxels, so it has no inverse; register with more "
             "smoothness, or accept any of the preimages there with allow_folding"
         )
-    place = Placement(displacement.affine, displacement.shape, displacement.form_code) if onto is None else _placement(onto)
+    place = _own_placement(displacement) if onto is None else _placement(onto)
     targets = _voxel_points(place)
     points, error = solve(displacement, targets, tolerance=tolerance, iterations=iterations)
     covered = inside(transformed(np.linalg.inv(displacement.affine), points), displacement.shape)
@@ -154,27 +159,28 @@ def solve(
     back = np.linalg.inv(t.matrix @ to_world)  # world of the moving image -> voxels of the fixed one, without r
     start = transformed(back, targets)
 
-    def step(y: np.ndarray, which: np.ndarray | slice) -> np.ndarray:
+    def step(y: np.ndarray, which: np.ndarray) -> np.ndarray:
         """A⁻¹ (x - r(y)) - y: what is missing to T(y) = x, in voxels."""
         return start[:, which] - np.tensordot(back[:3, :3], t.rest_at(y), 1) - y
 
     y = start.copy()
     error = np.empty(targets.shape[1])
-    left: np.ndarray | slice = slice(None)
+    left = np.arange(targets.shape[1])
     for _ in range(iterations):
         missing = step(y[:, left], left)
         error[left] = size = np.abs(missing).max(axis=0)
-        still = size > tolerance
-        if not still.any():
+        left = left[size > tolerance]
+        if not left.size:
             break
-        left = np.flatnonzero(still) if isinstance(left, slice) else left[still]
-        y[:, left] += missing[:, still]
+        y[:, left] += missing[:, size > tolerance]
     else:
         y[:, left], error[left] = _newton(step, y[:, left], left, tolerance)
     return transformed(to_world, y), error
 
 
-def _newton(step, y: np.ndarray, which: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def _newton(
+    step: Callable[[np.ndarray, np.ndarray], np.ndarray], y: np.ndarray, which: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Newton's method on step(y) = 0 for the points [3, N] `which`, halving steps that do not help."""
     y, h = y.copy(), _SLOPE_STEP
     missing = step(y, which)
@@ -204,8 +210,8 @@ def _newton(step, y: np.ndarray, which: np.ndarray, tolerance: float) -> tuple[n
 def determinant(displacement: Displacement) -> np.ndarray:
     """det dT/dx at every voxel of the fixed image, [I, J, K]: how T(x) = x + w(x) changes volume.
 
-    Above 1 the moving image is larger there than the fixed one, below 1 smaller; at 0 or less T folds. An affine part is
-    in it. The directions of the voxels do not matter: det is the same in voxels and in the world.
+    Above 1 the moving image is larger there than the fixed one, below 1 smaller; at 0 or less T folds. An affine part
+    is in it. The directions of the voxels do not matter: det is the same in voxels and in the world.
     """
     if min(displacement.shape) < 2:
         raise ImageError(f"a Jacobian determinant needs at least 2 voxels along each axis, not {displacement.shape}")
@@ -251,6 +257,10 @@ def _at(field: np.ndarray, voxels: np.ndarray) -> np.ndarray:
 
 def _placement(onto: Image | Placement) -> Placement:
     return Placement.of(onto) if isinstance(onto, Image) else onto
+
+
+def _own_placement(displacement: Displacement) -> Placement:
+    return Placement(displacement.affine, displacement.shape, displacement.form_code)
 
 
 def _voxel_points(place: Placement) -> np.ndarray:

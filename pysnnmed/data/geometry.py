@@ -133,7 +133,7 @@ class ModelGrid:
 
     @property
     def shift(self) -> np.ndarray:
-        """Where `prior` takes the origin of the fixed image's world, [3] mm; all of `prior` unless an affine is in it."""
+        """Where `prior` takes the origin of the fixed image's world, [3] mm: all of `prior` where it only shifts."""
         return self.prior[:3, 3]
 
     @property

@@ -6,12 +6,12 @@ A file has a header. Three of its columns are coordinates in mm, and say along w
     x_lps, y_lps, z_lps    left, posterior, superior: what DICOM, ITK and 3D Slicer speak
     x, y, z                nothing is said: the reader must be told
 
-A column `image`, if there is one, says `fixed` or `moving` in every row: whose anatomy the points mark. All other columns
-are kept. What is written always says both, so that nobody has to remember.
+A column `image`, if there is one, says `fixed` or `moving` in every row: whose anatomy the points mark. All other
+columns are kept. What is written always says both, so that nobody has to remember.
 
-A displacement takes a point of the fixed image to x + w(x) in the moving image, the way opposite to that of images; from
-moving to fixed the way is its inverse. `carry` looks at whose points they are and takes the way that leads to the other
-image: there is no direction to choose, and so none to get wrong.
+A displacement takes a point of the fixed image to x + w(x) in the moving image, the way opposite to that of images;
+from moving to fixed the way is its inverse. `carry` looks at whose points they are and takes the way that leads to the
+other image: there is no direction to choose, and so none to get wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ Axes = Literal["RAS", "LPS"]
 Role = Literal["fixed", "moving"]
 MOST_BYTES = 2**28
 _SIGNS = {"RAS": np.array([1.0, 1, 1]), "LPS": np.array([-1.0, -1, 1])}
-_NAMES = {"RAS": ("x_ras", "y_ras", "z_ras"), "LPS": ("x_lps", "y_lps", "z_lps"), None: ("x", "y", "z")}
+_NAMES: dict[Axes | None, tuple[str, str, str]] = {
+    "RAS": ("x_ras", "y_ras", "z_ras"),
+    "LPS": ("x_lps", "y_lps", "z_lps"),
+    None: ("x", "y", "z"),
+}
 _IMAGE = "image"
 
 
@@ -58,7 +62,9 @@ class Landmarks:
         if not np.isfinite(points).all():
             raise ImageError(f"{self.source}: the coordinates must be finite")
         if self.image not in get_args(Role):
-            raise ParameterError(f"{self.source}: points belong to the 'fixed' or the 'moving' image, not {self.image!r}")
+            raise ParameterError(
+                f"{self.source}: points belong to the 'fixed' or the 'moving' image, not {self.image!r}"
+            )
         if any(len(column) != len(points) for column in self.columns.values()):
             raise ShapeError(f"{self.source}: every column needs {len(points)} entries")
         object.__setattr__(self, "points", points)
@@ -93,9 +99,7 @@ def carry(landmarks: Landmarks, *links: Link, tolerance: float = TOLERANCE) -> L
     return replace(landmarks, points=points.T, image=other)
 
 
-def read_landmarks(
-    path: str | os.PathLike[str], *, axes: Axes | None = None, image: Role | None = None
-) -> Landmarks:
+def read_landmarks(path: str | os.PathLike[str], *, axes: Axes | None = None, image: Role | None = None) -> Landmarks:
     """Landmarks of a CSV file.
 
     axes   RAS or LPS: needed where the columns are called x, y, z, else it must agree with them
@@ -107,7 +111,9 @@ def read_landmarks(
     header, rows = _table(path)
     found = [a for a, names in _NAMES.items() if set(names) <= set(header)]
     if len(found) != 1:
-        raise ImageError(f"{name}: needs one set of columns x_ras,y_ras,z_ras or x_lps,y_lps,z_lps or x,y,z; it has {header}")
+        raise ImageError(
+            f"{name}: needs one set of columns x_ras,y_ras,z_ras or x_lps,y_lps,z_lps or x,y,z; it has {header}"
+        )
     said = found[0]
     if said is None and axes is None:
         raise ParameterError(f"{name}: the columns x, y, z do not say along which axes; say RAS or LPS")
@@ -119,7 +125,7 @@ def read_landmarks(
     except ValueError as error:
         raise ImageError(f"{name}: a coordinate is no number ({error})") from error
     other = [i for i in range(len(header)) if i not in place and header[i] != _IMAGE]
-    own = said or axes or "RAS"
+    own: Axes = said or axes or "RAS"
     return Landmarks(
         points * _SIGNS[own],
         _role(name, {row[header.index(_IMAGE)] for row in rows} if _IMAGE in header else set(), image),
@@ -190,4 +196,3 @@ def _check_inside(link: Link, points: np.ndarray, landmarks: Landmarks) -> None:
             f"{landmarks.source}: {lost.size} of {len(covered)} points lie outside the fixed image, where the "
             f"displacement is not known, first {landmarks.points[lost[0]].round(2)}; remove them"
         )
-
