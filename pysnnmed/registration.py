@@ -23,7 +23,7 @@ from . import kernels
 from .affine import KINDS, Affine, Kind, align_affine
 from .data.displacements import Displacement
 from .data.geometry import Alignment, ModelGrid, warp_image
-from .data.images import Image, normalize_intensity
+from .data.images import Image, normalize_intensity, require_contrast
 from .data.nifti import read_nifti
 from .deploy import memory
 from .deploy.executor import Executor
@@ -138,6 +138,8 @@ def register(
     if weights == "trained" and memory_limit is not None:
         raise ParameterError("register: memory_limit needs a program, which plans its memory; weights are 'trained'")
     fixed, moving = _image(fixed), _image(moving)
+    require_contrast(fixed)
+    require_contrast(moving)
     labels = None if moving_labels is None else _image(moving_labels)
     if labels is not None and labels.shape != moving.shape:
         raise ImageError(

@@ -11,6 +11,7 @@ from pysnnmed.data import Image, reorient
 from pysnnmed.data.generate import random_shapes, synthesize_contrast
 from pysnnmed.data.sampling import resample, transformed
 from pysnnmed.deploy.pretrained import save_model
+from pysnnmed.errors import ImageError
 from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig
 
 AFFINE = np.array([[1.25, 0, 0, -20], [0, 1.0, 0, -16], [0, 0, 1.5, -15], [0, 0, 0, 1.0]])  # exact in binary
@@ -122,3 +123,44 @@ def test_an_affine_map_brings_the_labels_together(network):
     after = resample(labels.data, index_map, SHAPE, "nearest")
     before = np.mean(labels.data == fixed_labels.data)
     assert np.mean(after == fixed_labels.data) > before + 0.5 * (1 - before)
+
+
+# Pairs that have no answer, and one that has
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_images_without_contrast_or_numbers_are_refused(affine, network):
+    fixed, _, _, _ = phantom(AFFINE)
+    for value, message in ((7.0, "constant image"), (np.nan, "NaN")):
+        bad = Image(np.full(SHAPE, value), AFFINE, "bad.nii")
+        for pair in ((fixed, bad), (bad, fixed)):
+            with pytest.raises(ImageError, match=f"bad.nii: .*{message}"):
+                registered(*pair, None, network, affine=affine)
+
+
+def test_an_image_registered_to_itself_starts_from_the_identity(network):
+    fixed, _, labels, _ = phantom(AFFINE)
+    result = registered(fixed, fixed, labels, network, affine=True)
+    assert np.abs(result.start.world).max() < 0.05
+
+
+def test_empty_labels_stay_empty(network):
+    fixed, moving, labels, _ = phantom(AFFINE)
+    nothing = labels.with_data(np.zeros(SHAPE, np.uint8))
+    assert not registered(fixed, moving, nothing, network).moved_labels.data.any()
+
+
+def test_a_mirrored_header_is_believed_and_never_undone(network):
+    """What lies left by the header stays left: the map does not mirror, and nothing is exchanged silently."""
+    fixed, moving, _, labels = phantom(AFFINE)
+    mirror = np.diag([-1.0, 1, 1, 1])
+    wrong = [Image(image.data, mirror @ image.affine) for image in (moving, labels)]
+    sides = {
+        side: transformed(wrong[1].affine, np.argwhere(labels.data == side).T).mean(axis=1)[0] for side in (LEFT, RIGHT)
+    }
+    assert sides[RIGHT] < 0 < sides[LEFT]  # as the header has it
+    result = registered(fixed, *wrong, network, affine=True, align="world")
+    assert np.linalg.det(result.affine.matrix[:3, :3]) > 0
+    after = result.moved_labels
+    places = {side: transformed(AFFINE, np.argwhere(after.data == side).T).mean(axis=1)[0] for side in (LEFT, RIGHT)}
+    assert places[RIGHT] < places[LEFT]

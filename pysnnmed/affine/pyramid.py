@@ -11,8 +11,7 @@ import numpy as np
 from ..data.affines import spacing_of
 from ..data.generate import gaussian_blur
 from ..data.geometry import reorient
-from ..data.images import Image, normalize_intensity
-from ..errors import ImageError
+from ..data.images import Image, normalize_intensity, require_contrast
 
 _BLUR = 0.7  # voxels: what block means leave of detail between two voxels
 
@@ -35,7 +34,7 @@ def pyramid(image: Image, voxels: Sequence[int]) -> list[Level]:
     No level is finer than the image. Blocks of voxels are averaged, then blurred a little. Raises ImageError for a
     constant image and for NaN.
     """
-    _require_contrast(image)
+    require_contrast(image)
     image = reorient(image)  # so that the order of the axes in the file cannot matter
     extent = math.prod(n * s for n, s in zip(image.shape, image.spacing, strict=True))
     levels: list[Level] = []
@@ -60,11 +59,3 @@ def _coarser(level: Level, spacing: float) -> Level:
     scaled = np.diag([*map(float, factors), 1.0])
     scaled[:3, 3] = [(f - 1) / 2 for f in factors]
     return Level(data, level.affine @ scaled)
-
-
-def _require_contrast(image: Image) -> None:
-    low, high = image.data.min(), image.data.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError(f"{image.source}: the image holds NaN or infinite voxels; replace them first")
-    if low == high:
-        raise ImageError(f"{image.source}: every voxel is {low}: a constant image cannot be aligned with anything")
