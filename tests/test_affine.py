@@ -8,6 +8,7 @@ from phantoms import ALL_48, between_voxels, random_affine, shifted, turned, vox
 from scipy import linalg
 from test_fields import gentle
 
+from pysnnmed import Tensor
 from pysnnmed.affine import KINDS, align_affine
 from pysnnmed.affine.guesses import Moments, exponential, guesses, otsu, proper_turns, rotation
 from pysnnmed.affine.mutual import BINS, Comparison, Samples
@@ -15,11 +16,12 @@ from pysnnmed.affine.pyramid import Level, pyramid
 from pysnnmed.affine.search import _basis, rotation_angle
 from pysnnmed.data import Image, ModelGrid, read_nifti, warp_image
 from pysnnmed.data.brains import Variety, paint, random_contrast, read_heads, t1_contrast
-from pysnnmed.data.fields import PointMap
-from pysnnmed.data.generate import gaussian_blur, generate_pair, random_shapes, synthesize_contrast
+from pysnnmed.data.fields import PointMap, invert
+from pysnnmed.data.generate import gaussian_blur, generate_pair, random_shapes, random_velocity, synthesize_contrast
 from pysnnmed.data.generate import random_contrast as any_contrast
 from pysnnmed.data.sampling import resample, transformed
 from pysnnmed.errors import ImageError, ParameterError
+from pysnnmed.warp import scaling_and_squaring
 
 seeds = st.integers(0, 2**32 - 1)
 SHAPE = (44, 40, 36)
@@ -356,6 +358,34 @@ def test_the_grid_of_a_model_goes_through_the_map(seed):
     inner = between_voxels(voxel_indices(places, grid.affine), grid.shape)  # beyond, u keeps its value at the border
     assert inner.mean() > 0.2
     np.testing.assert_allclose(grid.displacement(u).world[:, inner], expected[:, inner], atol=1e-6)
+
+
+@given(seeds)
+def test_a_velocity_run_backwards_leads_back_through_the_map(seed):
+    """exp(-v) on the grid of a model, as a displacement of the moving image, undoes exp(v) and the map with it."""
+    rng = np.random.default_rng(seed)
+    affine = random_affine(rng, spacing=(1.0, 1.5))
+    fixed = Image(rng.random((16, 15, 14)), affine)
+    prior = gentle(rng, 0.15)
+    prior[:3, 3] += (affine @ [8, 7, 7, 1] - prior @ affine @ [8, 7, 7, 1])[:3]
+    moving = Image(rng.random((16, 15, 14)), random_affine(rng, spacing=(1.0, 1.5)))
+    moving.affine[:3, 3] += (affine @ [8, 7, 7, 1] - moving.affine @ [8, 7, 7, 1])[:3]
+    grid = ModelGrid.around(fixed, moving, align=prior)
+    velocity = random_velocity(grid.shape, 1.0, 6.0, rng)[None].astype(np.float64)
+    there, back = (scaling_and_squaring(Tensor(sign * velocity)).data[0] for sign in (1, -1))
+    inverse = grid.inverse_displacement(back)
+    points = world_points(moving.affine, moving.shape)
+    middle = points + inverse.world
+    inner = between_voxels(voxel_indices(middle, affine), (16, 15, 14))
+    assert inner.mean() > 0.2
+    again = middle + PointMap(grid.displacement(there)).displacement(middle)
+    missing = np.linalg.norm((again - points)[:, inner], axis=0)
+    assert missing.mean() < 0.03
+    assert missing.max() < 0.3
+    np.testing.assert_array_equal(inverse.affine, moving.affine)
+    np.testing.assert_array_equal(inverse.moving_affine, fixed.affine)
+    exact = invert(grid.displacement(there), moving).displacement
+    assert np.abs((inverse.world - exact.world)[:, inner]).max() < 0.4
 
 
 def test_the_moving_image_is_seen_through_the_map(rng):

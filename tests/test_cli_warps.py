@@ -183,6 +183,7 @@ def test_register_finds_an_affine_map_and_writes_it(tmp_path, capsys):
         *common,
         *("--affine", "--affine-out", files["affine.tfm"], "--json"),
         *("--moved", files["moved.nii.gz"], "--warp", files["warp.nii.gz"]),
+        *("--inverse-warp", tmp_path / "inverse.nii.gz"),
     )
     assert status == 0, err
     summary = json.loads(out)["affine"]
@@ -193,6 +194,10 @@ def test_register_finds_an_affine_map_and_writes_it(tmp_path, capsys):
     # the network stays, so the whole displacement is that of the map, and applying either file gives the moved image
     total = read_displacement(files["warp.nii.gz"])
     np.testing.assert_allclose(total.world, affine_displacement(found, fixed.affine, fixed.shape), atol=0.02)
+    back = read_displacement(tmp_path / "inverse.nii.gz", fixed=moving)
+    np.testing.assert_allclose(
+        back.world, affine_displacement(np.linalg.inv(found), moving.affine, moving.shape), atol=0.05
+    )
     again = (
         "--moving",
         tmp_path / "moving.nii.gz",

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import get_args
 
 from ..data.displacements import DisplacementFormat, write_displacement
-from ..data.fields import TOLERANCE, Inverse, Link, invert
+from ..data.fields import TOLERANCE, Link, invert
 from ..data.geometry import warp_image
 from ..data.images import Image
 from ..data.nifti import read_nifti, write_nifti
 from ..data.points import carry, read_landmarks, write_landmarks
 from ..errors import ParameterError
 from .common import add_running_arguments, running, say
-from .warps import add_warp_arguments, as_one, read_warps
+from .warps import add_warp_arguments, as_one, read_warps, tell_inverse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +115,7 @@ def _carry_image(
     if arguments.inverse:
         found = invert(total, moving, tolerance=arguments.tolerance, allow_folding=arguments.allow_folding)
         total, source = found.displacement, fixed
-        _tell(found, arguments.tolerance)
+        tell_inverse(found, arguments.tolerance)
         if arguments.inverse_error:
             write_nifti(arguments.inverse_error, Image(found.error, total.affine, form_code=total.form_code))
             say(f"wrote {arguments.inverse_error}")
@@ -125,11 +125,3 @@ def _carry_image(
     if arguments.moved and source is not None:
         write_nifti(arguments.moved, warp_image(source, total, interpolation=arguments.interpolation))
         say(f"wrote {arguments.moved}")
-
-
-def _tell(found: Inverse, tolerance: float) -> None:
-    """What the user must know of an inverse."""
-    lost = float((found.error > tolerance).mean())
-    say(f"inverse        largest error {found.error.max():.2g} voxels, {lost:.3%} of the voxels above {tolerance:g}")
-    say(f"               {found.outside:.1%} of the moving image lies outside the fixed one")
-    say(f"               the displacement folds at {found.folding:.3%} of its voxels")

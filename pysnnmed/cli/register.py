@@ -9,12 +9,14 @@ from typing import get_args
 
 from ..affine import KINDS
 from ..data.displacements import DisplacementFormat, write_displacement
+from ..data.fields import TOLERANCE, invert
 from ..data.nifti import read_nifti, write_nifti
 from ..data.transforms import write_affine
 from ..errors import ParameterError, require
 from ..registration import DEFAULT_MODEL, register
 from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, warm_up
 from .report import as_text, save_preview, write_energy
+from .warps import tell_inverse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--affine-out", type=Path, metavar="FILE", help="write that map: .tfm or .txt as ITK reads it, .json in RAS mm"
+    )
+    parser.add_argument(
+        "--inverse-warp", type=Path, metavar="FILE", help="write the way back, from the moving image to the fixed one"
     )
     parser.add_argument("--energy", type=Path, metavar="FILE", help="write exact counts and projected energy as JSON")
     parser.add_argument("--preview", type=Path, metavar="FILE", help="draw the result as PNG")
@@ -80,6 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
         write_nifti(arguments.moved, result.moved)
     if arguments.warp:
         write_displacement(arguments.warp, result.displacement, arguments.warp_format)
+    if arguments.inverse_warp:
+        back = invert(result.displacement, moving, allow_folding=True)
+        write_displacement(arguments.inverse_warp, back.displacement, arguments.warp_format)
+        if not arguments.json:
+            tell_inverse(back, TOLERANCE)
     if arguments.affine_out and result.affine is not None:
         write_affine(arguments.affine_out, result.affine.matrix)
     if result.moved_labels is not None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import get_args
 
 from ..data.displacements import Displacement, DisplacementFormat, read_displacement
-from ..data.fields import Link, compose
+from ..data.fields import Inverse, Link, compose
 from ..data.images import Image
 from ..data.transforms import is_affine_file, read_affine
 from ..errors import ParameterError
+from .common import say
 
 
 def add_warp_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,3 +57,11 @@ def as_one(links: Sequence[Link], fixed: Image | None) -> Displacement:
             )
         return compose(*links, onto=fixed)
     return last if len(links) == 1 else compose(*links)
+
+
+def tell_inverse(found: Inverse, tolerance: float) -> None:
+    """What the user must know of an inverse."""
+    lost = float((found.error > tolerance).mean())
+    say(f"inverse        largest error {found.error.max():.2g} voxels, {lost:.3%} of the voxels above {tolerance:g}")
+    say(f"               {found.outside:.1%} of the moving image lies outside the fixed one")
+    say(f"               the displacement folds at {found.folding:.3%} of its voxels")

@@ -176,6 +176,22 @@ class ModelGrid:
         native += self._start(native.dtype)
         return Displacement(native, self.fixed.affine, self.moving.affine, self.fixed.form_code)
 
+    def inverse_displacement(self, voxels: np.ndarray) -> Displacement:
+        """The way back, u⁻ [3, D, H, W] in voxels of the grid, as world displacement on the moving image's voxels.
+
+        u⁻ undoes u: g + u⁻(g) + u(g + u⁻(g)) = g. Of a stationary velocity v, u is exp(v) - 1 and u⁻ is exp(-v) - 1,
+        both by scaling and squaring; any other u is inverted by `fields.invert`. With the affine A of the grid and the prior
+        P that is w⁻(m) = P⁻¹ m + A u⁻((P A)⁻¹ m) - m at a voxel m of the moving image, A taken without its shift at u⁻.
+        """
+        voxels = np.asarray(voxels)
+        if voxels.shape != (3, *self.shape):
+            raise ShapeError(f"the displacement on this grid must have shape {(3, *self.shape)}, not {voxels.shape}")
+        to_grid = np.linalg.solve(self.prior @ self.affine, self.moving.affine)
+        world = displacement_to_world(voxels, self.affine)
+        native = np.stack([resample(c, to_grid, self.moving.shape, "linear", fill=None) for c in world])
+        native += affine_displacement(np.linalg.inv(self.prior), self.moving.affine, self.moving.shape, native.dtype)
+        return Displacement(native, self.moving.affine, self.fixed.affine, self.moving.form_code)
+
     def start(self) -> Displacement:
         """The displacement of a network that moves nothing: that of `prior` on the voxels of the fixed image."""
         world = np.broadcast_to(self._start(np.dtype(np.float32)), (3, *self.fixed.shape))
