@@ -213,7 +213,7 @@ def test_the_pyramid_is_the_same_for_48_orientations(order, signs):
 def test_levels_show_the_world_where_it_is(seed):
     """Block means of a linear function are its values in the middle of the blocks."""
     rng = np.random.default_rng(seed)
-    affine = random_affine(rng, spacing=(1.0, 1.4))
+    affine = random_affine(rng, spacing=(1.0, 1.15))
     ramp = world_points(affine, (32, 28, 30))[0]
     (level,) = pyramid(Image(ramp, affine), [ramp.size // 8])
     assert level.spacing == pytest.approx(2 * np.cbrt(abs(np.linalg.det(affine[:3, :3]))))
@@ -223,7 +223,7 @@ def test_levels_show_the_world_where_it_is(seed):
     slope, offset = np.polyfit(place[linear], values[linear], 1)
     np.testing.assert_allclose(slope * place[linear] + offset, values[linear], atol=0.01)
     middle = np.median(ramp)
-    assert slope * middle + offset == pytest.approx(0.5, abs=0.05)
+    assert slope * middle + offset == pytest.approx(0.5, abs=0.004)  # half a voxel aside it would be 0.01 off
 
 
 @pytest.mark.parametrize(("value", "message"), [(0.0, "constant image"), (np.nan, "NaN"), (np.inf, "NaN or infinite")])

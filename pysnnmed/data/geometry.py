@@ -180,8 +180,8 @@ class ModelGrid:
         """The way back, u⁻ [3, D, H, W] in voxels of the grid, as world displacement on the moving image's voxels.
 
         u⁻ undoes u: g + u⁻(g) + u(g + u⁻(g)) = g. Of a stationary velocity v, u is exp(v) - 1 and u⁻ is exp(-v) - 1,
-        both by scaling and squaring; any other u is inverted by `fields.invert`. With the affine A of the grid and the prior
-        P that is w⁻(m) = P⁻¹ m + A u⁻((P A)⁻¹ m) - m at a voxel m of the moving image, A taken without its shift at u⁻.
+        both by scaling and squaring; any other u is inverted by `fields.invert`. With the affine A of the grid, its
+        linear part G and the prior P that is w⁻(m) = P⁻¹ m + G u⁻((P A)⁻¹ m) - m at a voxel m of the moving image.
         """
         voxels = np.asarray(voxels)
         if voxels.shape != (3, *self.shape):
