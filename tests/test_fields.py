@@ -8,7 +8,7 @@ from phantoms import ALL_48, random_affine, shifted, turned, voxel_indices, worl
 from scipy import ndimage
 
 from pysnnmed import kernels
-from pysnnmed.data import Displacement, Image, warp_image
+from pysnnmed.data import Displacement, Image, fields, warp_image
 from pysnnmed.data.displacements import affine_displacement
 from pysnnmed.data.fields import TOLERANCE, PointMap, compose, determinant, invert, solve
 from pysnnmed.errors import ImageError, ParameterError
@@ -271,6 +271,18 @@ def test_the_determinant_of_a_grid_along_the_axes_is_that_of_the_metrics(seed):
     rng = np.random.default_rng(seed)
     d = bumps(rng, np.eye(4))
     np.testing.assert_allclose(determinant(d), jacobian_determinant(d.world), atol=1e-12)
+
+
+def test_maps_are_the_same_however_few_planes_are_computed_at_once(rng, monkeypatch):
+    affine = random_affine(rng)
+    d = bumps(rng, affine)
+    whole = determinant(d), compose(d, d).world, invert(d).displacement.world
+    monkeypatch.setattr(fields, "_SLAB", 13 * 12 * 3)  # 14 planes: 3, 3, 3, 3 and 2
+    parts = determinant(d), compose(d, d).world, invert(d).displacement.world
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-9)
+    monkeypatch.setattr(fields, "_SLAB", 1)
+    np.testing.assert_allclose(determinant(d), whole[0], atol=1e-12)
 
 
 def test_a_plane_has_no_determinant():

@@ -9,7 +9,7 @@ exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +27,7 @@ Link: TypeAlias = "Displacement | np.ndarray"  # an affine map of the world, [4,
 TOLERANCE = 1e-3  # voxels of the fixed grid
 _SMALLEST_DETERMINANT = 0.05  # of an affine part that an iteration may divide by
 _FEW = 4  # a grid's voxels over so many points: below, the loops of the backend do not pay
+_SLAB = 2**19  # points at once
 _SLOPE_STEP = 0.1  # voxels, for the differences of Newton's method
 _NEWTON_STEPS, _HALVINGS = 40, 12
 
@@ -78,14 +79,15 @@ def compose(*links: Link, onto: Image | Placement | None = None) -> Displacement
     dtype = np.result_type(*floats) if floats else np.dtype(np.float32)
     first = links[0]
     moving_affine = first.moving_affine if isinstance(first, Displacement) else None
-    points = _voxel_points(place)
-    if onto is None and isinstance(last, Displacement):
-        w, links = last.world.reshape(3, -1).astype(np.float64), links[:-1]
-    else:
-        w = np.zeros_like(points)
-    for link in reversed(links):
-        w = w + PointMap(link).displacement(points + w)
-    return Displacement(w.reshape(3, *place.shape).astype(dtype), place.affine, moving_affine, place.form_code)
+    own = last.world if onto is None and isinstance(last, Displacement) else None  # exact on its own voxels
+    maps = [PointMap(link) for link in reversed(links if own is None else links[:-1])]
+    world = np.empty((3, *place.shape), dtype)
+    for planes, points in _slabs(place):
+        w = np.zeros_like(points) if own is None else own[:, planes].reshape(3, -1).astype(np.float64)
+        for t in maps:
+            w = w + t.displacement(points + w)
+        world[:, planes] = w.reshape(world[:, planes].shape)
+    return Displacement(world, place.affine, moving_affine, place.form_code)
 
 
 class Inverse(NamedTuple):
@@ -126,16 +128,16 @@ def invert(
             "smoothness, or accept any of the preimages there with allow_folding"
         )
     place = _own_placement(displacement) if onto is None else _placement(onto)
-    targets = _voxel_points(place)
-    points, error = solve(displacement, targets, tolerance=tolerance, iterations=iterations)
-    covered = inside(transformed(np.linalg.inv(displacement.affine), points), displacement.shape)
-    world = (points - targets).reshape(3, *place.shape).astype(displacement.world.dtype)
-    return Inverse(
-        Displacement(world, place.affine, displacement.affine, place.form_code),
-        error.reshape(place.shape).astype(np.float32),
-        float(1 - covered.mean()),
-        folding,
-    )
+    t, to_voxels = PointMap(displacement), np.linalg.inv(displacement.affine)
+    world, error = np.empty((3, *place.shape), displacement.world.dtype), np.empty(place.shape, np.float32)
+    covered = 0
+    for planes, targets in _slabs(place):
+        points, missing = _solve(t, targets, tolerance, iterations)
+        world[:, planes] = (points - targets).reshape(world[:, planes].shape)
+        error[planes] = missing.reshape(error[planes].shape)
+        covered += int(inside(transformed(to_voxels, points), displacement.shape).sum())
+    back = Displacement(world, place.affine, displacement.affine, place.form_code)
+    return Inverse(back, error, 1 - covered / error.size, folding)
 
 
 def solve(
@@ -147,12 +149,15 @@ def solve(
     exactly), which converges where r changes by less than A does. Points that are not within `tolerance` after so many
     iterations go on by Newton's method with halved steps. For an affine map the first step is the answer.
     """
+    return _solve(PointMap(link), np.asarray(targets, np.float64), tolerance, iterations)
+
+
+def _solve(t: PointMap, targets: np.ndarray, tolerance: float, iterations: int) -> tuple[np.ndarray, np.ndarray]:
+    """See `solve`."""
     if not (tolerance > 0 and iterations >= 1):
         raise ParameterError(
             f"invert: tolerance must be above 0 voxels and iterations at least 1, not {tolerance} and {iterations}"
         )
-    t = PointMap(link)
-    targets = np.asarray(targets, np.float64)
     if t.rest is None:
         return transformed(np.linalg.inv(t.matrix), targets), np.zeros(targets.shape[1])
     to_world = np.linalg.inv(t.to_voxels)
@@ -215,7 +220,15 @@ def determinant(displacement: Displacement) -> np.ndarray:
     """
     if min(displacement.shape) < 2:
         raise ImageError(f"a Jacobian determinant needs at least 2 voxels along each axis, not {displacement.shape}")
-    return jacobian_determinant(displacement_to_voxels(displacement.world, displacement.affine))
+    world, (depth, *rest) = displacement.world, displacement.shape
+    out = np.empty(displacement.shape, world.dtype)
+    n = max(1, _SLAB // math.prod(rest))
+    for start in range(0, depth, n):
+        stop = min(start + n, depth)
+        low, high = max(start - 1, 0), min(stop + 1, depth)  # the planes that central differences need
+        voxels = displacement_to_voxels(world[:, low:high], displacement.affine)
+        out[start:stop] = jacobian_determinant(voxels)[start - low : stop - low]
+    return out
 
 
 def _closest_affine(displacement: Displacement) -> np.ndarray:
@@ -239,20 +252,31 @@ def _closest_affine(displacement: Displacement) -> np.ndarray:
 
 def _at(field: np.ndarray, voxels: np.ndarray) -> np.ndarray:
     """A field [3, I, J, K] at voxel coordinates [3, ...], linear between voxels, border values outside."""
-    shape, flat = field.shape[1:], voxels.reshape(3, -1)
-    total, n = math.prod(shape), flat.shape[1]
+    flat, most = voxels.reshape(3, -1), np.array(field.shape[1:]) - 1
+    n = flat.shape[1]
+    low, high = (np.clip(end, 0, most).astype(int) for end in _ends(flat))
+    total = math.prod(high - low + 1)
     if n * _FEW < total:
         values = np.stack([sample(component, flat, "linear", fill=None) for component in field])
         return values.reshape(voxels.shape)
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).reshape(3, -1)
+    part = field[(slice(None), *(slice(a, b + 1) for a, b in zip(low, high, strict=True)))]
+    index = np.stack(np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij"))
+    index = index.reshape(3, -1)
     out = np.empty(flat.shape, field.dtype)
     for begin in range(0, n, total):  # the kernel takes one displacement for each voxel of the field
-        part = flat[:, begin : begin + total]
+        some = flat[:, begin : begin + total]
         offset = np.zeros((3, total), field.dtype)
-        offset[:, : part.shape[1]] = part - index[:, : part.shape[1]]
-        sampled = kernels.run("warp_forward", field[None], offset.reshape(1, 3, *shape))
-        out[:, begin : begin + total] = sampled.reshape(3, -1)[:, : part.shape[1]]
+        offset[:, : some.shape[1]] = some - index[:, : some.shape[1]]
+        sampled = kernels.run("warp_forward", part[None], offset.reshape(1, *part.shape))
+        out[:, begin : begin + total] = sampled.reshape(3, -1)[:, : some.shape[1]]
     return out.reshape(voxels.shape)
+
+
+def _ends(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers below and above all coordinates [3, N]; of no points, 0."""
+    if not points.size:
+        return np.zeros(3), np.zeros(3)
+    return np.floor(points.min(axis=1)), np.ceil(points.max(axis=1))
 
 
 def _placement(onto: Image | Placement) -> Placement:
@@ -263,10 +287,14 @@ def _own_placement(displacement: Displacement) -> Placement:
     return Placement(displacement.affine, displacement.shape, displacement.form_code)
 
 
-def _voxel_points(place: Placement) -> np.ndarray:
-    """The voxels of a grid as points of the world, [3, N] RAS mm."""
-    index = np.stack(np.meshgrid(*map(np.arange, place.shape), indexing="ij")).reshape(3, -1)
-    return transformed(place.affine, index)
+def _slabs(place: Placement) -> Iterator[tuple[slice, np.ndarray]]:
+    """A grid some planes at a time, so that memory stays bounded: (planes, their voxels in the world [3, N] RAS mm)."""
+    depth, *rest = place.shape
+    n = max(1, _SLAB // math.prod(rest))
+    for start in range(0, depth, n):
+        planes = slice(start, min(start + n, depth))
+        axes = np.arange(planes.start, planes.stop), *map(np.arange, rest)
+        yield planes, transformed(place.affine, np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1))
 
 
 def chained(links: Sequence[Link], points: np.ndarray) -> np.ndarray:
