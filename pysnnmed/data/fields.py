@@ -27,7 +27,7 @@ Link: TypeAlias = "Displacement | np.ndarray"  # an affine map of the world, [4,
 TOLERANCE = 1e-3  # voxels of the fixed grid
 _SMALLEST_DETERMINANT = 0.05  # of an affine part that an iteration may divide by
 _FEW = 4  # a grid's voxels over so many points: below, the loops of the backend do not pay
-_SLAB = 2**19  # points at once
+_SLAB = 2**17  # points at once
 _SLOPE_STEP = 0.1  # voxels, for the differences of Newton's method
 _NEWTON_STEPS, _HALVINGS = 40, 12
 
