@@ -107,8 +107,8 @@ def same_affine(orientations, network):
         assert np.linalg.det(other.affine.matrix[:3, :3]) > 0
 
 
-def test_an_affine_map_is_the_same_for_some_orientations(network):
-    same_affine((11, 30), network)
+def test_an_affine_map_is_the_same_in_another_orientation(network):
+    same_affine((11,), network)
 
 
 @pytest.mark.slow
