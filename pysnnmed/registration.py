@@ -20,9 +20,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from . import kernels
+from .affine import KINDS, Affine, Kind, align_affine
 from .data.displacements import Displacement
 from .data.geometry import Alignment, ModelGrid, warp_image
-from .data.images import Image, normalize_intensity
+from .data.images import Image, normalize_intensity, require_contrast
 from .data.nifti import read_nifti
 from .deploy import memory
 from .deploy.executor import Executor
@@ -57,12 +58,13 @@ class Registration:
     moved          the moving image on the voxels of the fixed one
     moved_labels   the moving labels there, if labels were given
     displacement   moved(x) = moving(x + displacement(x))
-    start          the same before registration: zero, or the shift that lays the centres on each other
+    start          the same before the network: zero, the shift that lays the centres on each other, or the affine map
     folding        fraction of voxels of the model grid where the mapping folds (Jacobian determinant <= 0)
     operations     exact counts of the spiking network on this pair, and of the analog network with the same layers
     spikes         {layer: spikes [T, C, *S'] uint8} of this pair; of a program, packed until they are asked for
     spike_rate     spikes for each neuron and time step, over all neurons
     model          the card of the network; weights it ran with, backend it ran on; seconds the network took
+    affine         the affine registration before, if one was asked for
     """
 
     moved: Image
@@ -77,6 +79,7 @@ class Registration:
     weights: RunningWeights
     backend: str
     seconds: float
+    affine: Affine | None = None
 
     def summary(self) -> dict[str, Any]:
         """The numbers of this registration, JSON-able."""
@@ -92,6 +95,7 @@ class Registration:
             "macs": self.operations.total.macs,
             "ann_macs": self.operations.ann_macs,
             "projected_energy": projected_energy(self.operations, self.cost_table).facts(),
+            **({} if self.affine is None else {"affine": self.affine.summary()}),
         }
 
     @property
@@ -108,6 +112,7 @@ def register(
     model: str | Path = DEFAULT_MODEL,
     weights: RunningWeights = "int8",
     align: Alignment | None = None,
+    affine: bool | Kind = False,
     backend: str | None = None,
     threads: int | None = None,
     memory_limit: int | None = None,
@@ -116,6 +121,9 @@ def register(
 
     `align` says how the two images lie to each other before registration: as their headers say ("world"), or centre on
     centre ("centre"), for crops that each have an origin of their own; None takes what the model was trained for.
+    `affine` finds an affine map first, for images that are turned, shifted or scaled against each other: "rigid",
+    "similarity" or, as True, "affine"; see `align_affine`. It starts from `align`, or where that is None from whatever
+    the headers and the images suggest. It is part of the displacement, and the moving image is still interpolated once.
     `moving_labels` lie on the voxels of `moving`.
     `weights`: the network runs as a program (see `deploy.lower`) with weights rounded to "int8" or "int16", neurons in
     whole numbers, the same on every machine, or in "float32"; "trained" runs the network itself, as training does.
@@ -130,13 +138,16 @@ def register(
     if weights == "trained" and memory_limit is not None:
         raise ParameterError("register: memory_limit needs a program, which plans its memory; weights are 'trained'")
     fixed, moving = _image(fixed), _image(moving)
+    require_contrast(fixed)
+    require_contrast(moving)
     labels = None if moving_labels is None else _image(moving_labels)
     if labels is not None and labels.shape != moving.shape:
         raise ImageError(
             f"{labels.source}: labels {labels.shape} must lie on the voxels of the moving image {moving.shape}"
         )
     network, card = _ready(model, weights)
-    grid = _model_grid(fixed, moving, card, align)
+    prior = _affine(fixed, moving, affine, align)
+    grid = _model_grid(fixed, moving, card, align if prior is None else prior.matrix)
     with kernels.use_backend(backend or kernels.fastest()), kernels.use_threads(threads):
         used = kernels.active()
         if isinstance(network, Program):
@@ -160,6 +171,7 @@ def register(
         weights=weights,
         backend=used,
         seconds=found.seconds,
+        affine=prior,
     )
 
 
@@ -277,14 +289,24 @@ def analog_operations(
     return register_analog(moving, fixed, model=model, align=align, backend=backend, threads=threads).operations
 
 
-def _model_grid(fixed: Image, moving: Image, card: Card, align: Alignment | None) -> ModelGrid:
+def _affine(fixed: Image, moving: Image, affine: bool | Kind, align: Alignment | None) -> Affine | None:
+    """The affine registration that was asked for."""
+    if affine is False:
+        return None
+    kind = "affine" if affine is True else affine
+    if kind not in KINDS:
+        raise ParameterError(f"register: affine must be True, False, {', '.join(KINDS)}, not {affine!r}")
+    return align_affine(fixed, moving, kind, align or "search")
+
+
+def _model_grid(fixed: Image, moving: Image, card: Card, align: Alignment | np.ndarray | None) -> ModelGrid:
     """The grid that a network sees."""
     return ModelGrid.around(
         fixed,
         moving,
         spacing=card.facts.get("spacing"),
         multiple=card.config.shape_multiple,
-        align=align or card.facts.get("align", "world"),
+        align=card.facts.get("align", "world") if align is None else align,
     )
 
 

@@ -7,12 +7,16 @@ import json
 from pathlib import Path
 from typing import get_args
 
+from ..affine import KINDS
 from ..data.displacements import DisplacementFormat, write_displacement
+from ..data.fields import TOLERANCE, invert
 from ..data.nifti import read_nifti, write_nifti
+from ..data.transforms import write_affine
 from ..errors import ParameterError, require
 from ..registration import DEFAULT_MODEL, register
 from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, warm_up
 from .report import as_text, save_preview, write_energy
+from .warps import tell_inverse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["world", "centre"],
         help="before registration, trust the headers or lay centre on centre (default: as the model was trained)",
     )
+    parser.add_argument(
+        "--affine",
+        nargs="?",
+        const="affine",
+        choices=KINDS,
+        help="find a rigid, similarity or (default) affine map first, for images that are not aligned; the warp "
+        "contains it",
+    )
+    parser.add_argument(
+        "--affine-out", type=Path, metavar="FILE", help="write that map: .tfm or .txt as ITK reads it, .json in RAS mm"
+    )
+    parser.add_argument(
+        "--inverse-warp", type=Path, metavar="FILE", help="write the way back, from the moving image to the fixed one"
+    )
     parser.add_argument("--energy", type=Path, metavar="FILE", help="write exact counts and projected energy as JSON")
     parser.add_argument("--preview", type=Path, metavar="FILE", help="draw the result as PNG")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -45,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if (arguments.moving_labels is None) != (arguments.moved_labels is None):
         raise ParameterError("--moving-labels and --moved-labels go together: give both or neither")
+    if arguments.affine_out and not arguments.affine:
+        raise ParameterError("--affine-out writes what --affine finds: give both")
     if arguments.preview:
         require("matplotlib", extra="plot", purpose="drawing the preview")  # before the work, not after it
     moving, fixed = read_nifti(arguments.moving), read_nifti(arguments.fixed)
@@ -56,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         model=arguments.model,
         weights=arguments.weights,
         align=arguments.align,
+        affine=arguments.affine or False,
         backend=arguments.backend,
         threads=arguments.threads,
         memory_limit=arguments.memory,
@@ -64,6 +85,13 @@ def run(arguments: argparse.Namespace) -> None:
         write_nifti(arguments.moved, result.moved)
     if arguments.warp:
         write_displacement(arguments.warp, result.displacement, arguments.warp_format)
+    if arguments.inverse_warp:
+        back = invert(result.displacement, moving, allow_folding=True)
+        write_displacement(arguments.inverse_warp, back.displacement, arguments.warp_format)
+        if not arguments.json:
+            tell_inverse(back, TOLERANCE)
+    if arguments.affine_out and result.affine is not None:
+        write_affine(arguments.affine_out, result.affine.matrix)
     if result.moved_labels is not None:
         write_nifti(arguments.moved_labels, result.moved_labels)
     if arguments.energy:

@@ -28,6 +28,12 @@ def as_text(facts: Mapping[str, Any]) -> str:
         f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
         f"{energy['ratio']:.2f} times less ({energy['conditions']})",
     ]
+    if "affine" in facts:
+        affine, scales = facts["affine"], " ".join(f"{s:.3f}" for s in facts["affine"]["scales"])
+        lines.insert(
+            1,
+            f"{affine['kind']:<15}{affine['rotation_degrees']:.1f} degrees, scales {scales}; {affine['seconds']:.2f} s",
+        )
     if "dice_before" in facts:
         lines.insert(1, f"Dice           {facts['dice_before']:.3f} before, {facts['dice_after']:.3f} after")
     return "\n".join(lines)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..errors import ImageError, ParameterError, ShapeError
 from .affines import check_affine, largest_shift
@@ -108,10 +109,23 @@ def indices_to_displacement(indices: np.ndarray, affine: np.ndarray, moving_affi
 
 def _between_grids(affine: np.ndarray, moving_affine: np.ndarray, like: np.ndarray) -> np.ndarray:
     """M⁻¹ F y - y at every voxel y, with the shape and type of `like`; exactly 0 where both affines are equal."""
-    offset = np.linalg.solve(moving_affine, affine - moving_affine)
-    i, j, k = np.meshgrid(*map(np.arange, like.shape[1:]), indexing="ij", sparse=True)
-    rows = [row[0] * i + row[1] * j + row[2] * k + row[3] for row in offset[:3]]
-    return np.stack(rows).astype(like.dtype)
+    return _linear_field(np.linalg.solve(moving_affine, affine - moving_affine), like.shape[1:], like.dtype)
+
+
+def affine_displacement(
+    matrix: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """w(x) = M x - x in RAS mm, [3, I, J, K], at every voxel of a grid, for an affine map M [4, 4] of the world.
+
+    Exactly 0 for the identity, and one number along each axis for a shift.
+    """
+    return _linear_field((matrix - np.eye(4)) @ affine, shape, dtype)
+
+
+def _linear_field(rows: np.ndarray, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """The first three rows of a [4, 4] matrix applied to the index of every voxel, [3, I, J, K]."""
+    i, j, k = np.meshgrid(*map(np.arange, shape), indexing="ij", sparse=True)
+    return np.stack([(row[0] * i + row[1] * j + row[2] * k + row[3]).astype(dtype) for row in rows[:3]])
 
 
 def write_displacement(

@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..errors import ImageError, ParameterError, ShapeError
-from .affines import closest_axes, spacing_of
-from .displacements import Displacement, displacement_to_world
+from .affines import check_affine, closest_axes, spacing_of
+from .displacements import Displacement, affine_displacement, displacement_to_world
 from .images import Image
 from .nifti import MAX_VOXELS
 from .sampling import Interpolation, by_slabs, inside, resample, sample, transformed
@@ -72,14 +72,14 @@ class Placement(NamedTuple):
 class ModelGrid:
     """The common grid on which a network sees the fixed and the moving image. Made by `ModelGrid.around`.
 
-    `affine` [4, 4] maps a voxel of the grid to RAS mm of the fixed image's world, `shape` counts its voxels, `shift`
-    [3] is what leads from a point of that world to the point of the moving image's world that belongs there (0 where
-    both share the world).
+    `affine` [4, 4] maps a voxel of the grid to RAS mm of the fixed image's world, `shape` counts its voxels, `prior`
+    [4, 4] leads from a point of that world to the point of the moving image's world that belongs there before the
+    network is asked (the identity where both share the world).
     """
 
     affine: np.ndarray
     shape: tuple[int, int, int]
-    shift: np.ndarray
+    prior: np.ndarray
     fixed: Placement
     moving: Placement
 
@@ -92,7 +92,7 @@ class ModelGrid:
         spacing: float | Sequence[float] | None = None,
         shape: Sequence[int] | None = None,
         multiple: int = 1,
-        align: Alignment = "world",
+        align: Alignment | np.ndarray = "world",
     ) -> ModelGrid:
         """The grid whose axes are those of the fixed image in the order and direction closest to RAS.
 
@@ -100,7 +100,8 @@ class ModelGrid:
         shape     of the grid; None: the smallest that holds the image
         multiple  the shape is rounded up to this multiple along each axis
         align     "world": the headers of both images speak of the same world. "centre": they do not (each scan has
-                  its own origin), and the centres of both volumes are laid on each other
+                  its own origin), and the centres of both volumes are laid on each other. A matrix [4, 4]: an affine
+                  registration has found which point of the moving world, in RAS mm, belongs to one of the fixed
 
         An image of n voxels lies in the grid behind floor((N - n) / 2) empty voxels. So a fixed image of the right
         spacing is only padded, never interpolated, and with "centre" so is a moving image of the same spacing and
@@ -108,26 +109,32 @@ class ModelGrid:
         half the spacing of the grid may alias.
 
         Raises `ImageError` where the fixed image is larger than `shape`, where the grid would have more than 2^28
-        voxels, and where the images share less than a twentieth of the fixed volume; `ParameterError` for arguments
-        out of range.
+        voxels, where the images share less than a twentieth of the fixed volume, and for a matrix that mirrors;
+        `ParameterError` for arguments out of range.
         """
-        if align not in ("world", "centre"):
-            raise ParameterError(f"align must be 'world' or 'centre', not {align!r}")
+        centred = isinstance(align, str) and align == "centre"
+        prior = np.eye(4) if isinstance(align, str) else checked_prior(align)
+        if isinstance(align, str) and align not in ("world", "centre"):
+            raise ParameterError(f"align must be 'world', 'centre' or a matrix [4, 4], not {align!r}")
         wanted = _wanted_spacing(spacing, fixed)
         layout, moving_layout = _Layout.of(fixed, wanted), _Layout.of(moving, wanted)
-        needed = layout.size if align == "world" else np.maximum(layout.size, moving_layout.size)
+        needed = np.maximum(layout.size, moving_layout.size) if centred else layout.size
         grid_shape = _rounded_up(needed if shape is None else _checked_shape(shape, layout, fixed), multiple)
         if math.prod(grid_shape) > MAX_VOXELS:
             raise ImageError(
                 f"{fixed.source} would need a grid of {grid_shape} voxels; check its spacing {fixed.spacing}"
             )
         affine = layout.placed_in(grid_shape)
-        shift = np.zeros(3)
-        if align == "centre":
+        if centred:
             centre = np.append((np.array(grid_shape) - 1) / 2, 1)
-            shift = ((moving_layout.placed_in(grid_shape) - affine) @ centre)[:3]
-        _check_overlap(fixed, moving, shift)
-        return cls(affine, grid_shape, shift, Placement.of(fixed), Placement.of(moving))
+            prior[:3, 3] = ((moving_layout.placed_in(grid_shape) - affine) @ centre)[:3]
+        _check_overlap(fixed, moving, prior)
+        return cls(affine, grid_shape, prior, Placement.of(fixed), Placement.of(moving))
+
+    @property
+    def shift(self) -> np.ndarray:
+        """Where `prior` takes the origin of the fixed image's world, [3] mm: all of `prior` where it only shifts."""
+        return self.prior[:3, 3]
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -145,7 +152,7 @@ class ModelGrid:
     ) -> np.ndarray:
         """Values on the moving image's voxels brought to the grid, [D, H, W]."""
         _check_shape(data, self.moving.shape, "the moving image")
-        to_moving = np.linalg.solve(self.moving.affine, _shifted(self.affine, self.shift))
+        to_moving = np.linalg.solve(self.moving.affine, self.prior @ self.affine)
         return resample(data, to_moving, self.shape, interpolation, fill)
 
     def to_fixed(self, data: np.ndarray, interpolation: Interpolation = "linear") -> np.ndarray:
@@ -158,21 +165,42 @@ class ModelGrid:
         """The displacement u [3, D, H, W], in voxels of the grid, as world displacement on the fixed image's voxels.
 
         The network means: fixed(g) shows what moving(g + u(g)) shows, both on the grid. With G the linear part of the
-        grid's affine that is w = G u + shift at every point of the grid; between them w is linear.
+        grid's affine and P the prior, of linear part L, that is w(x) = P x + L G u - x at every point x of the grid;
+        between them u is linear.
         """
         voxels = np.asarray(voxels)
         if voxels.shape != (3, *self.shape):
             raise ShapeError(f"the displacement on this grid must have shape {(3, *self.shape)}, not {voxels.shape}")
-        world = displacement_to_world(voxels, self.affine)
+        world = displacement_to_world(voxels, self.prior @ self.affine)
         native = np.stack([self.to_fixed(component) for component in world])
-        native += self.shift.astype(native.dtype).reshape(3, 1, 1, 1)
+        native += self._start(native.dtype)
         return Displacement(native, self.fixed.affine, self.moving.affine, self.fixed.form_code)
 
+    def inverse_displacement(self, voxels: np.ndarray) -> Displacement:
+        """The way back, u⁻ [3, D, H, W] in voxels of the grid, as world displacement on the moving image's voxels.
+
+        u⁻ undoes u: g + u⁻(g) + u(g + u⁻(g)) = g. Of a stationary velocity v, u is exp(v) - 1 and u⁻ is exp(-v) - 1,
+        both by scaling and squaring; any other u is inverted by `fields.invert`. With the affine A of the grid, its
+        linear part G and the prior P that is w⁻(m) = P⁻¹ m + G u⁻((P A)⁻¹ m) - m at a voxel m of the moving image.
+        """
+        voxels = np.asarray(voxels)
+        if voxels.shape != (3, *self.shape):
+            raise ShapeError(f"the displacement on this grid must have shape {(3, *self.shape)}, not {voxels.shape}")
+        to_grid = np.linalg.solve(self.prior @ self.affine, self.moving.affine)
+        world = displacement_to_world(voxels, self.affine)
+        native = np.stack([resample(c, to_grid, self.moving.shape, "linear", fill=None) for c in world])
+        native += affine_displacement(np.linalg.inv(self.prior), self.moving.affine, self.moving.shape, native.dtype)
+        return Displacement(native, self.moving.affine, self.fixed.affine, self.moving.form_code)
+
     def start(self) -> Displacement:
-        """The displacement of a network that moves nothing: `shift` at every voxel of the fixed image."""
-        shift = self.shift.astype(np.float32).reshape(3, 1, 1, 1)
-        world = np.broadcast_to(shift, (3, *self.fixed.shape))
+        """The displacement of a network that moves nothing: that of `prior` on the voxels of the fixed image."""
+        world = np.broadcast_to(self._start(np.dtype(np.float32)), (3, *self.fixed.shape))
         return Displacement(world, self.fixed.affine, self.moving.affine, self.fixed.form_code)
+
+    def _start(self, dtype: np.dtype) -> np.ndarray:
+        """w(x) = P x - x, [3, I, J, K], or [3, 1, 1, 1] where it is the same everywhere."""
+        same = np.array_equal(self.prior[:3, :3], np.eye(3))
+        return affine_displacement(self.prior, self.fixed.affine, (1, 1, 1) if same else self.fixed.shape, dtype)
 
 
 def warp_image(
@@ -264,11 +292,20 @@ def _rounded_up(sizes: np.ndarray, multiple: int) -> tuple[int, int, int]:
     return d, h, w
 
 
-def _check_overlap(fixed: Image, moving: Image, shift: np.ndarray) -> None:
+def checked_prior(matrix: np.ndarray) -> np.ndarray:
+    """`matrix` as float64 [4, 4], if it maps the world to itself without mirroring it; else ImageError."""
+    prior = check_affine(matrix, "affine map between the images")
+    if np.linalg.det(prior[:3, :3]) < 0:
+        raise ImageError(
+            f"the affine map between the images mirrors (determinant {np.linalg.det(prior[:3, :3]):.3g}): it would "
+            "exchange left and right; correct the header of the image that is mirrored"
+        )
+    return prior
+
+
+def _check_overlap(fixed: Image, moving: Image, prior: np.ndarray) -> None:
     """Probe the fixed volume on a coarse lattice: how much of it lies inside the moving one?"""
-    lattice = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 16) for n in fixed.shape), indexing="ij"))
-    indices = transformed(np.linalg.solve(moving.affine, _shifted(fixed.affine, shift)), lattice)
-    shared = inside(indices, moving.shape).mean()
+    shared = overlap(fixed, moving, prior)
     if shared < _SMALLEST_OVERLAP:
         raise ImageError(
             f"{moving.source} covers {shared:.0%} of the volume of {fixed.source}: their headers place them apart; "
@@ -276,10 +313,11 @@ def _check_overlap(fixed: Image, moving: Image, shift: np.ndarray) -> None:
         )
 
 
-def _shifted(affine: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    moved = affine.copy()
-    moved[:3, 3] += shift
-    return moved
+def overlap(fixed: Image, moving: Image, prior: np.ndarray) -> float:
+    """Share of the fixed volume that the map `prior` [4, 4] of the world takes into the moving one."""
+    lattice = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 16) for n in fixed.shape), indexing="ij"))
+    indices = transformed(np.linalg.solve(moving.affine, prior @ fixed.affine), lattice)
+    return float(inside(indices, moving.shape).mean())
 
 
 def _check_shape(data: np.ndarray, shape: tuple[int, int, int], owner: str) -> None:

@@ -84,3 +84,12 @@ def normalize_intensity(data: np.ndarray, low: float = 1.0, high: float = 99.0) 
     if top > bottom:
         values /= top - bottom
     return np.clip(values, 0, 1, out=values).astype(np.float32)
+
+
+def require_contrast(image: Image) -> None:
+    """Raise ImageError for an image that holds NaN or infinite voxels, or that is the same everywhere."""
+    low, high = image.data.min(), image.data.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError(f"{image.source}: the image holds NaN or infinite voxels; replace them first")
+    if low == high:
+        raise ImageError(f"{image.source}: every voxel is {low}: a constant image cannot be aligned with anything")
