@@ -65,9 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         found = compared(teacher, spiking, pairs, scales)
         points = []
         if arguments.sweep:
-            points = sweep(
-                teacher, lambda c: _untrained(c, arguments.seed), config, pairs, scales, arguments.sweep
-            )
+            points = sweep(teacher, lambda c: _untrained(c, arguments.seed), config, pairs, scales, arguments.sweep)
     told = {"mode": config.mode, **settings, "calibrated_on": pairs.description, "teacher": card.name}
     facts = {k: v for k, v in card.facts.items() if k not in ("held_out", "scores")}
     save_model(arguments.out, spiking, {**facts, "conversion": told})
@@ -88,8 +86,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _configuration(arguments: argparse.Namespace, card: Card) -> SpikeRegConfig:
     """That of the teacher, with the mode and the neurons that were asked for."""
-    learnt = {"learn_leak": True, "learn_threshold": True} if arguments.learn_neurons else {}
-    config = replace(card.config.analog(), steps=arguments.steps or card.config.steps, **learnt)
+    steps, learnt = arguments.steps or card.config.steps, arguments.learn_neurons
+    config = replace(card.config.analog(), steps=steps, learn_leak=learnt, learn_threshold=learnt)
     return as_paper(config) if arguments.mode == "paper" else config
 
 
@@ -108,8 +106,8 @@ def _untrained(config: SpikeRegConfig, seed: int) -> SpikeReg:
 
 def _draw(points: Sequence[Comparison], path: Path, title: str) -> None:
     errors = {layer.name: [p.layers[i].error for p in points] for i, layer in enumerate(points[0].layers)}
-    ax = viz.conversion_error([p.steps for p in points], [p.field_error for p in points], errors, title=title)
-    viz.save_figure(ax.figure, path)
+    figure = viz.conversion_figure([p.steps for p in points], [p.field_error for p in points], errors, title=title)
+    viz.save_figure(figure, path)
 
 
 def _table(layers: Sequence[LayerReport]) -> str:

@@ -7,7 +7,7 @@ numbers, so that neither the order of the examples nor how they are batched chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -109,7 +109,8 @@ def calibrate(
     """lambda of every layer: the percentile of its activations over `examples`. -> {layer name: lambda, or [C]}
 
     `examples` are inputs of the teacher, from the training set; they are asked for twice, one at a time, and may load
-    each when asked. Sources whose rates are averaged get one in `common`. The teacher must be in evaluation mode. See PercentileSketch for convention and memory.
+    each when asked. Sources whose rates are averaged get one in `common`. The teacher must be in evaluation mode. See
+    PercentileSketch for convention and memory.
     """
     if not 0 < percentile <= 100:
         raise ParameterError(f"calibrate: the percentile must be in (0, 100], not {percentile}")
@@ -122,8 +123,13 @@ def calibrate(
         for layer in teacher.config.layers()
     }
     for look in (PercentileSketch.widen, PercentileSketch.count):
+
+        def see(name: str, x: np.ndarray, look: Callable[[PercentileSketch, np.ndarray], None] = look) -> None:
+            if name in sketches:
+                look(sketches[name], x)
+
         for i in range(len(examples)):
-            watch(teacher, examples[i], lambda name, x: look(sketches[name], x) if name in sketches else None)  # noqa: B023
+            watch(teacher, examples[i], see)
     scales = {name: sketch.percentile(percentile) for name, sketch in sketches.items()}
     return _in_common(scales, list(teacher.config.layers())) if common else scales
 

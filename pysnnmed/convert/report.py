@@ -69,7 +69,7 @@ class _Tally:
         self.spikes += float(spikes.sum(dtype=np.float64))
         self.sites += spikes.size
         fired = spikes.any(axis=(0, 1))
-        self.fired[fired.shape] = fired | self.fired.get(fired.shape, False)
+        self.fired[fired.shape] = fired | self.fired.get(fired.shape, np.zeros_like(fired))
 
     def report(self, name: str) -> LayerReport:
         neurons = sum(fired.size for fired in self.fired.values())
@@ -91,7 +91,7 @@ def compared(
     tallies = {name: _Tally(scale) for name, scale in scales.items()}
     length = squared = wanted = voxels = 0.0
     for i in range(len(examples)):
-        example, activations = examples[i], {}
+        example, activations = examples[i], dict[str, np.ndarray]()
         displacement = watch(teacher, example, activations.__setitem__)
 
         def see(name: str, spikes: np.ndarray, activations: dict[str, np.ndarray] = activations) -> None:

@@ -1,9 +1,9 @@
 """Writing a teacher's weights into a spiking network, in units of the scales of `calibrate`, or with thresholds there.
 
-Sound: w' = w lambda_in / lambda_out and b' = b / lambda_out against thresholds of 1, see the package. Paper: weights and
-batch norm as they are, and the threshold of each layer at its scale, which leaves a rate of a / lambda where the next
-layer expects a: the product of the scales stays in the signal (spikereg's released code, which is why its authors use
-the median).
+Sound: w' = w lambda_in / lambda_out and b' = b / lambda_out against thresholds of 1, see the package. Paper: weights
+and batch norm as they are, and the threshold of each layer at its scale, as in SpikeReg's released code. That leaves a
+rate of a / lambda where the next layer expects a: errors multiply from layer to layer, large percentiles silence deep
+layers, and fine-tuning has to make up for it. The authors take the median.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ neuron that fired k times costs one multiplication by k. A mean of two maps is t
 synapses, each counted as what it is, spikes of each step or a rate. Programs count themselves by these rules too.
 
 What one network has and the other has not is counted in that alone: the shortcuts and the smoothing of the mode "paper"
-have no part in `ann_macs`. Where two populations of neurons carry a layer, each has synapses of its own: an event reaches
-both, while the analog network convolves once. Batch norm is counted as folded into the weights.
+have no part in `ann_macs`. Where two populations of neurons carry a layer, each has synapses of its own: an event
+reaches both, while the analog network convolves once. Batch norm is counted as folded into the weights.
 
 The images are real numbers and constant over time: the first layer multiplies them once. A current that is constant
 over time takes its bias once, is written once, and is read at every step. The field at the end is made by real
@@ -115,13 +115,21 @@ def _over(layer: Layer, source: str, x: np.ndarray, config: SpikeRegConfig) -> L
 
 def _reaching_twice(part: LayerCount) -> LayerCount:
     """The same events into two populations with synapses of their own."""
-    own = ("synops", "int_macs", "macs", "nonzero_macs", "dense_macs", "weight_reads")
-    return replace(part, **{name: 2 * getattr(part, name) for name in own})
+    return replace(
+        part,
+        synops=2 * part.synops,
+        int_macs=2 * part.int_macs,
+        macs=2 * part.macs,
+        nonzero_macs=2 * part.nonzero_macs,
+        dense_macs=2 * part.dense_macs,
+        weight_reads=2 * part.weight_reads,
+    )
 
 
 def _spiking_alone(part: LayerCount) -> LayerCount:
     """What the analog network does not execute."""
-    return replace(part, **{f.name: 0 for f in fields(part) if f.name.startswith("ann_")})
+    numbers = {f.name: getattr(part, f.name) for f in fields(part)}
+    return LayerCount(**{name: 0 if name.startswith("ann_") else number for name, number in numbers.items()})
 
 
 def _neurons(

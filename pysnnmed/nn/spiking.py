@@ -57,7 +57,7 @@ class Spiking(Module):
         neuron = parametric(self.neuron, self.leak_logit, self.threshold_raw)
         if self.v_threshold is None:
             return neuron
-        return dataclasses.replace(neuron, v_threshold=float(self.v_threshold.data))  # type: ignore[call-arg]
+        return dataclasses.replace(neuron, v_threshold=float(self.v_threshold.data))
 
     def set_threshold(self, value: float) -> None:
         """Let the layer fire at `value`, and learn from there if it learns its threshold.

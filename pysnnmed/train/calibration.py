@@ -26,7 +26,7 @@ class GeneratedPairs(Sequence):
     def __init__(self, n: int, config: SpikeRegConfig, seed: int):
         multiple = config.shape_multiple
         self.n, self.seed, self.shape = n, seed, (-(-SIDE // multiple) * multiple,) * config.ndim
-        self.description = f"{n} generated pairs of {SIDE}^{config.ndim}, seed {seed}"
+        self.description = f"{n} generated pairs of {self.shape[0]}^{config.ndim}, seed {seed}"
 
     def __len__(self) -> int:
         return self.n
@@ -61,7 +61,8 @@ class FolderPairs(Sequence):
         fixed, moving = (read_nifti(path) for path in self.paths[i : i + 2])
         multiple = self.config.shape_multiple
         grid = ModelGrid.around(fixed, moving, spacing=self.spacing, multiple=multiple, align=self.align)
-        on_grid = grid.fixed_on_grid(normalize_intensity(fixed.data)), grid.moving_on_grid(
-            normalize_intensity(moving.data)
+        on_grid = (
+            grid.fixed_on_grid(normalize_intensity(fixed.data)),
+            grid.moving_on_grid(normalize_intensity(moving.data)),
         )
         return batch(on_grid[0]), batch(on_grid[1])

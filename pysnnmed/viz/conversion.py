@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ParameterError
-from .canvas import INK, PALE, READABLE, axes_or_new, plain
+from .canvas import INK, PALE, READABLE, axes_or_new, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PER_LAYER = "#D0D7DE"
 
@@ -58,3 +59,16 @@ def conversion_error(
     ax.set_ylabel("mean error of the field [voxels]", size=8.5, color=PALE)
     ax.legend(loc="lower left", fontsize=8.5, labelcolor="linecolor", edgecolor="none", framealpha=1)
     return plain(ax, title)
+
+
+def conversion_figure(
+    steps: Sequence[int],
+    field_error: Sequence[float],
+    layer_errors: Mapping[str, Sequence[float]] | None = None,
+    *,
+    title: str = "Error of the conversion",
+) -> Figure:
+    """`conversion_error` on a page of its own."""
+    figure = new_figure(7, 4.4)
+    conversion_error(steps, field_error, layer_errors, figure.add_axes((0.12, 0.14, 0.75, 0.74)), title=title)
+    return figure

@@ -30,8 +30,8 @@ def layer_sizes(network: Teacher | SpikeReg, shape: tuple[int, ...]) -> list[Lay
     shapes, rows = {IMAGES: tuple(shape)}, []
     for layer in network.layers():
         unit, source = network.unit(layer.name), shapes[layer.sources[0]]
-        scale = (lambda n: n * layer.stride) if layer.transposed else (lambda n: -(-n // layer.stride))
-        shapes[layer.name] = tuple(scale(n) for n in source)
+        stride = layer.stride
+        shapes[layer.name] = tuple(n * stride if layer.transposed else -(-n // stride) for n in source)
         rows.append(_row(layer.name, unit.conv, getattr(unit, "norm", None), shapes[layer.name]))
     rows.append(_row("head", network.head, None, shapes[layer.name]))
     if network.smoothing is not None:

@@ -129,8 +129,8 @@ class SpikeRegConfig:
         for name, plain in PAPER_ONLY.items():
             if self.mode == "sound" and getattr(self, name) != plain:
                 raise ParameterError(
-                    f"SpikeRegConfig: {name} must be {plain!r} in mode 'sound', whose spiking network has the teacher's "
-                    f"graph, not {getattr(self, name)!r}; use mode 'paper'"
+                    f"SpikeRegConfig: {name} must be {plain!r} in mode 'sound', whose spiking network has the "
+                    f"teacher's graph, not {getattr(self, name)!r}; use mode 'paper'"
                 )
         if self.leaks and (len(self.leaks) != self._n_blocks or not all(0 <= b <= 1 for b in self.leaks)):
             raise ParameterError(
@@ -166,11 +166,11 @@ class SpikeRegConfig:
         """
         source = IMAGES
         for i, width in enumerate(self.encoder):
-            block, plus = f"encoder.{i}", ()
+            block = f"encoder.{i}"
+            plus = (f"{block}.shortcut",) if spiking and self.shortcuts and i >= FIRST_SHORTCUT else ()
             yield Layer(f"{block}.conv1", width, rates=(source,), stride=2)
-            if spiking and self.shortcuts and i >= FIRST_SHORTCUT:
-                plus = (f"{block}.shortcut",)
-                yield Layer(plus[0], width, rates=(source,), kernel_size=1, stride=2)
+            for shortcut in plus:
+                yield Layer(shortcut, width, rates=(source,), kernel_size=1, stride=2)
             yield Layer(f"{block}.conv2", width, frames=(f"{block}.conv1",), plus=plus)
             source = f"{block}.conv2"
         yield Layer("bottleneck", self.encoder[-1], rates=(source,))

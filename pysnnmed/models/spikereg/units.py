@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from ... import conv as convolution
 from ... import ops
 from ...neurons import LIF, run
-from ...neurons import preset as neuron_of
+from ...neurons.presets import spikereg
 from ...neurons.winners import WinnersLIF
 from ...nn import BatchNorm, Conv, ConvTranspose, Module, Spiking, over_time
 from ...tensor import Tensor
@@ -74,7 +75,8 @@ class NormedUnit(Module):
     def forward(self, frames: Tensor | None, rate: Tensor | None, steps: int) -> Tensor:
         if frames is None:
             return self.neuron(self.norm(self.conv(rate)), steps=steps)
-        over_frames, constant = self.conv, None
+        over_frames: Callable[[Tensor], Tensor] = self.conv
+        constant = None
         if rate is not None:
             constant, over_frames = split_convolution(self.conv, frames.shape[2], rate)
         neuron, state, fired = self.neuron.current_neuron(), None, []
@@ -92,8 +94,10 @@ class NormedUnit(Module):
         return ops.concatenate(fired, axis=0) if spikes is None else Tensor(spikes)
 
 
-def split_convolution(conv: Conv, n_frames: int, rate: Tensor):
-    """(what conv gives for `rate` and its bias, conv over the first `n_frames` channels without bias)."""
+def split_convolution(
+    conv: Conv | ConvTranspose, n_frames: int, rate: Tensor
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """(what a convolution gives for `rate` and its bias, the one over the first `n_frames` channels without bias)."""
     over_rate, bias = conv.weight[:, n_frames:], conv.bias
     constant = convolution.conv(rate, over_rate, bias, conv.stride, conv.padding)
     over_frames = conv.weight[:, :n_frames]
@@ -107,10 +111,11 @@ def spiking_unit(
     conv = convolution_of(layer, in_channels, config.ndim, rng)
     learnt = {"learn_leak": config.learn_leak, "learn_threshold": config.learn_threshold}
     if config.mode == "paper":
-        neuron = neuron_of("spikereg", tau=config.leak_of(layer.name))
-        winners = config.winners_of(layer.name)
+        neuron, winners = spikereg(tau=config.leak_of(layer.name)), config.winners_of(layer.name)
         if winners < 1:
-            neuron = WinnersLIF(**_fields(neuron), winners=winners)
+            neuron = WinnersLIF(
+                **{f.name: getattr(neuron, f.name) for f in dataclasses.fields(neuron)}, winners=winners
+            )
         return NormedUnit(conv, BatchNorm(layer.out_channels), Spiking(neuron, store_threshold=True, **learnt))
     neuron = LIF(beta=config.leak, v_threshold=1.0, v_initial=0.5, reset="soft")
     slope, negative = config.negative_slope, None
@@ -119,7 +124,3 @@ def spiking_unit(
         opposite = dataclasses.replace(neuron, gain=-1.0, v_threshold=1 / slope, v_initial=0.5 / slope)
         negative = Spiking(opposite, **learnt)
     return SpikingUnit(conv, Spiking(neuron, **learnt), negative)
-
-
-def _fields(neuron: LIF) -> dict[str, object]:
-    return {field.name: getattr(neuron, field.name) for field in dataclasses.fields(neuron)}
