@@ -179,8 +179,8 @@ def test_inference_and_training_run_the_same_spikes(rng):
 
 def test_every_parameter_learns_and_frozen_norms_do_not(rng):
     network = lively(SpikeReg(as_paper(SMALL), rng), rng)
+    convert(lively(Teacher(SMALL, rng), rng), network, [tuple(images(rng))], percentile=50)  # freezes them
     network.train()
-    network.freeze_norms()
     before = {n: b.data.copy() for n, b in network.named_buffers()}
     out = network(*images(rng))
     (out * out).sum().backward()

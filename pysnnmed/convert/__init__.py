@@ -16,7 +16,7 @@ counts negative. Each errs by 1 / (2 T) at most, so that the two together become
 """
 
 from .calibration import CONVENTIONS, GRANULARITIES, Convention, Granularity, PercentileSketch, Scale, calibrate
-from .networks import Example, LayeredNetwork, observed
+from .networks import Example, LayeredNetwork, SpikingNetwork, observed
 from .report import Comparison, LayerReport, compare, compared
 from .rescaling import transfer
 from .sweep import convert, scales_for, sweep
@@ -32,6 +32,7 @@ __all__ = [
     "LayeredNetwork",
     "PercentileSketch",
     "Scale",
+    "SpikingNetwork",
     "calibrate",
     "compare",
     "compared",

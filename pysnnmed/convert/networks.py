@@ -23,6 +23,16 @@ class LayeredNetwork(Protocol):
     def __call__(self, *example: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor: ...
 
 
+class SpikingNetwork(LayeredNetwork, Protocol):
+    """And what it needs of the one that it writes to."""
+
+    def signed(self, spikes: Tensor) -> Tensor:
+        """What the spikes of a layer [T, B, populations C, *S] say to the next, [T, B, C, *S]."""
+
+    def freeze_norms(self) -> Any:
+        """Let batch norms, if there are any, keep what they have."""
+
+
 def watch(network: LayeredNetwork, example: Example, see: Callable[[str, np.ndarray], None]) -> np.ndarray:
     """Run `network` and hand what each layer gives to `see`, one after another. -> what the network returns"""
     with no_grad():

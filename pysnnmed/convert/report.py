@@ -10,7 +10,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .calibration import Scale
-from .networks import Example, LayeredNetwork, watch
+from .networks import Example, LayeredNetwork, SpikingNetwork, watch
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Tally:
 
 
 def compared(
-    teacher: LayeredNetwork, spiking: LayeredNetwork, examples: Sequence[Example], scales: Mapping[str, Scale]
+    teacher: LayeredNetwork, spiking: SpikingNetwork, examples: Sequence[Example], scales: Mapping[str, Scale]
 ) -> Comparison:
     """Run both networks on `examples`, one at a time. Of the teacher, the activations of one example are in memory."""
     tallies = {name: _Tally(scale) for name, scale in scales.items()}
@@ -96,7 +96,7 @@ def compared(
 
         def see(name: str, spikes: np.ndarray, activations: dict[str, np.ndarray] = activations) -> None:
             if name in tallies:
-                signed = spiking.signed(Tensor(spikes)).data.mean(axis=0)  # type: ignore[attr-defined]
+                signed = spiking.signed(Tensor(spikes)).data.mean(axis=0)
                 tallies[name].add(activations.pop(name), spikes, signed)
 
         difference = watch(spiking, example, see) - displacement
@@ -111,7 +111,7 @@ def compared(
 
 
 def compare(
-    teacher: LayeredNetwork, spiking: LayeredNetwork, examples: Sequence[Example], scales: Mapping[str, Scale]
+    teacher: LayeredNetwork, spiking: SpikingNetwork, examples: Sequence[Example], scales: Mapping[str, Scale]
 ) -> list[LayerReport]:
     """Run both networks on `examples` and report every layer."""
     return list(compared(teacher, spiking, examples, scales).layers)

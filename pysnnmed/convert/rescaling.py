@@ -15,10 +15,10 @@ import numpy as np
 from ..errors import ParameterError
 from ..nn import fold_batch_norm
 from .calibration import Scale
-from .networks import LayeredNetwork
+from .networks import LayeredNetwork, SpikingNetwork
 
 
-def transfer(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: Mapping[str, Scale]) -> None:
+def transfer(teacher: LayeredNetwork, spiking: SpikingNetwork, scales: Mapping[str, Scale]) -> None:
     """Write the teacher's weights into `spiking`, as its mode says; `scales` are the lambdas of `calibrate`."""
     if spiking.config.mode == "paper":
         _at_thresholds(teacher, spiking, scales)
@@ -48,8 +48,11 @@ def _rescaled(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: Mapping[
     spiking.head.bias.data = teacher.head.bias.data.copy()
 
 
-def _at_thresholds(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: Mapping[str, Scale]) -> None:
-    """What the teacher lacks, shortcuts and smoothing, keeps its initial weights and thresholds of 1."""
+def _at_thresholds(teacher: LayeredNetwork, spiking: SpikingNetwork, scales: Mapping[str, Scale]) -> None:
+    """What the teacher lacks, shortcuts and smoothing, keeps its initial weights and thresholds of 1.
+
+    Batch norms are frozen: fine-tuning sees the statistics of the teacher.
+    """
     for name, scale in scales.items():
         if np.ndim(scale):
             raise ParameterError(
@@ -63,3 +66,4 @@ def _at_thresholds(teacher: LayeredNetwork, spiking: LayeredNetwork, scales: Map
         target.norm.epsilon = unit.norm.epsilon
         target.neuron.set_threshold(float(scales[layer.name]))
     spiking.head.load_state_dict(teacher.head.state_dict())
+    spiking.freeze_norms()

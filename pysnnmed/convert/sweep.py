@@ -8,14 +8,14 @@ from typing import Any
 
 from ..errors import ParameterError
 from .calibration import Convention, Granularity, Scale, calibrate
-from .networks import Example, LayeredNetwork
+from .networks import Example, LayeredNetwork, SpikingNetwork
 from .report import Comparison, LayerReport, compared
 from .rescaling import transfer
 
 
 def scales_for(
     teacher: LayeredNetwork,
-    spiking: LayeredNetwork,
+    spiking: SpikingNetwork,
     examples: Sequence[Example],
     percentile: float = 99.0,
     convention: Convention = "positive",
@@ -36,7 +36,7 @@ def scales_for(
 
 def convert(
     teacher: LayeredNetwork,
-    spiking: LayeredNetwork,
+    spiking: SpikingNetwork,
     examples: Sequence[Example],
     percentile: float = 99.0,
     convention: Convention = "positive",
@@ -54,7 +54,7 @@ def convert(
 
 def sweep(
     teacher: LayeredNetwork,
-    build: Callable[[Any], LayeredNetwork],
+    build: Callable[[Any], SpikingNetwork],
     config: Any,
     examples: Sequence[Example],
     scales: Mapping[str, Scale],

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -128,8 +129,8 @@ def _reaching_twice(part: LayerCount) -> LayerCount:
 
 def _spiking_alone(part: LayerCount) -> LayerCount:
     """What the analog network does not execute."""
-    numbers = {f.name: getattr(part, f.name) for f in fields(part)}
-    return LayerCount(**{name: 0 if name.startswith("ann_") else number for name, number in numbers.items()})
+    zeros: dict[str, Any] = {f.name: 0 for f in fields(part) if f.name.startswith("ann_")}
+    return replace(part, **zeros)
 
 
 def _neurons(
