@@ -1,9 +1,12 @@
 """The network of the paper: its table to the last parameter, its neurons step by step, what only it has."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -376,3 +379,22 @@ def test_a_frozen_norm_in_training_is_one_in_inference(rng):
     wanted = norm.eval()(x).data
     norm.train().freeze()
     np.testing.assert_array_equal(norm(x).data, wanted)
+
+
+@pytest.mark.slow
+def test_inference_keeps_only_what_is_still_read():
+    """At half resolution; the full one, 160 x 192 x 224, takes eight times as much."""
+    pytest.importorskip("numba", reason="takes minutes without: needs the extra jit")
+    code = (
+        "import resource, numpy as np; from pysnnmed import kernels; from pysnnmed.registration import predict; "
+        "from pysnnmed.models.spikereg import SpikeReg, preset; rng = np.random.default_rng(0); "
+        "network = SpikeReg(preset('paper'), rng).eval(); "
+        "[network.unit(layer.name).neuron.set_threshold(0.35) for layer in network.layers()]; "
+        "images = rng.random((2, 80, 96, 112), dtype=np.float32); kernels.use_backend('numba').__enter__(); "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; predict(network, *images); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    kibibytes = int(done.stdout)
+    trains = 4 * 4 * 36_640_000 // 1024  # of all neurons, over 4 steps, in float32
+    assert kibibytes < 2 * trains

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         content = {**told, "network": config.to_dict(), **found.to_dict(), "sweep": [p.to_dict() for p in points]}
         write_text(arguments.json, json.dumps(content, indent=1) + "\n")
     if arguments.figure:
-        _draw(points, arguments.figure, f"{card.name}, mode {config.mode}, {pairs.description}")
+        _draw(points, arguments.figure, f"{card.name}, mode {config.mode}\n{pairs.description}")
     say(f"{card.name} converted, mode {config.mode}, T = {config.steps}, on {pairs.description}")
     say(_table(found.layers))
     for point in (found, *points):
