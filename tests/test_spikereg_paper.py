@@ -20,6 +20,8 @@ from pysnnmed.models.spikereg import FIELD, SpikeReg, SpikeRegConfig, Teacher, a
 from pysnnmed.neurons import LIF, WinnersLIF, run, unroll
 from pysnnmed.nn import BatchNorm, Spiking
 from pysnnmed.tensor import Tensor, no_grad
+from pysnnmed.train.recipe import ConversionRecipe, DataRecipe, Recipe, StageRecipe
+from pysnnmed.train.registration import train
 
 # name, inputs, outputs, size of the output, GMAC, parameters: the paper's released configuration on 160 x 192 x 224
 TABLE = """
@@ -161,9 +163,9 @@ def test_the_network_is_its_block_diagram_step_by_step(rng):
     with no_grad():
         network(fixed, moving, observe=seen.__setitem__)
         field, spikes = literal(network, fixed, moving)
-    for name, train in spikes.items():
-        assert 0.01 < train.mean() < 0.95, name
-        assert (seen[name].data != train).mean() < 1e-3, name
+    for name, fired in spikes.items():
+        assert 0.01 < fired.mean() < 0.95, name
+        assert (seen[name].data != fired).mean() < 1e-3, name
     np.testing.assert_allclose(seen[FIELD].data, field, atol=2e-2 * np.abs(field).max())
     added = seen["encoder.2.conv2"].data + seen["encoder.2.shortcut"].data
     assert set(np.unique(added)) == {0, 1, 2}
@@ -379,6 +381,34 @@ def test_a_frozen_norm_in_training_is_one_in_inference(rng):
     wanted = norm.eval()(x).data
     norm.train().freeze()
     np.testing.assert_array_equal(norm(x).data, wanted)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [as_paper(SMALL), SpikeRegConfig(encoder=(3, 4), decoder=(3, 2), negative_slope=0.2, learn_leak=True)],
+    ids=["paper", "LeakyReLU"],
+)
+def test_teacher_conversion_and_fine_tuning_run_in_one(network, tmp_path):
+    size = (16, 16, 16)
+    recipe = Recipe(
+        "short",
+        network=network,
+        data=DataRecipe(generated_fraction=1.0, generated_pairs=2, held_out_pairs=1, grid=size, test_grid=size),
+        teacher=StageRecipe(steps=2, warm_up=1),
+        conversion=ConversionRecipe(percentile=50.0, examples=1),
+        finetune=StageRecipe(steps=2, warm_up=1, learning_rate=1e-2),
+    )
+    path = train(recipe, None, tmp_path)
+    spiking, card = load_model(path)
+    teacher, _ = load_model(tmp_path / "teacher.safetensors")
+    assert card.config == network
+    assert card.facts["held_out"].keys() >= {"dice", "rate"}
+    for name, ours in spiking.named_modules():
+        if isinstance(ours, BatchNorm) and "shortcut" not in name:
+            theirs = dict(teacher.named_modules())[name]
+            for part, array in theirs.state_dict().items():
+                np.testing.assert_array_equal(ours.state_dict()[part], array)
+    assert (spiking.unit("bottleneck").conv.weight.data != teacher.unit("bottleneck").conv.weight.data).any()
 
 
 @pytest.mark.slow
