@@ -76,7 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
         _draw(points, arguments.figure, f"{card.name}, mode {config.mode}\n{pairs.description}")
     say(f"{card.name} converted, mode {config.mode}, T = {config.steps}, on {pairs.description}")
     say(_table(found.layers))
-    for point in (found, *points):
+    shown = {point.steps: point for point in (found, *points)}
+    for _, point in sorted(shown.items()):
         say(
             f"T = {point.steps}: the field differs by {point.field_error:.4g} voxels on average, "
             f"{100 * point.relative_error:.1f} % of the teacher's"
