@@ -17,6 +17,7 @@ from ..deploy.lower import NETWORKS
 from ..deploy.memory import plan
 from ..deploy.pretrained import load_model, shipped
 from ..deploy.programs import load_program
+from ..errors import ProgramError
 from .common import add_running_arguments, add_weights_argument, running, say
 from .program import program_facts, program_table
 
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         facts = model_facts(arguments.what)
         program = _program_facts(arguments, facts["network"])
         if program:
-            facts["program"] = program
+            facts["no_program" if "reason" in program else "program"] = program.get("reason", program)
     if arguments.json:
         say(json.dumps(facts))
         return
@@ -55,10 +56,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _program_facts(arguments: argparse.Namespace, network: str) -> dict[str, Any] | None:
-    """What there is to say of the program of a model; None for the analog teacher and for weights as trained."""
+    """What there is to say of the program of a model, or the `reason` why a spiking one has none.
+
+    None for the analog teacher and for weights as trained.
+    """
     if arguments.weights == "trained" or network not in {kind.__name__ for kind in NETWORKS}:
         return None
-    program, _ = load_program(arguments.what, arguments.weights)
+    try:
+        program, _ = load_program(arguments.what, arguments.weights)
+    except ProgramError as error:
+        return {"reason": str(error)}
     shape = tuple(arguments.shape or [-(-SIDE // program.multiple) * program.multiple] * program.ndim)
     with running(arguments):
         return program_facts(program, plan(program, shape))

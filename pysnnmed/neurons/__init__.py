@@ -17,6 +17,7 @@ from .presets import PRESETS, preset
 from .running import run
 from .snntorch_leaky import SnnTorchLeaky
 from .ternary import TernaryLIF
+from .winners import WinnersLIF
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -32,6 +33,7 @@ __all__ = [
     "Neuron",
     "SnnTorchLeaky",
     "TernaryLIF",
+    "WinnersLIF",
     "parametric",
     "preset",
     "run",

@@ -49,6 +49,15 @@ def normal(deviation: float) -> Initialiser:
     return draw
 
 
+def constant(value: float) -> Initialiser:
+    """Every element `value`."""
+
+    def initialise(shape: Shape, rng: np.random.Generator, *, fan_in: float | None = None) -> np.ndarray:
+        return np.full(shape, value, np.float32)
+
+    return initialise
+
+
 def zeros(shape: Shape, rng: np.random.Generator | None = None, *, fan_in: float | None = None) -> np.ndarray:
     """All zero; draws nothing from `rng`."""
     return np.zeros(shape, np.float32)

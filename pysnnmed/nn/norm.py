@@ -28,6 +28,12 @@ class BatchNorm(Module):
         self.beta = Parameter(np.zeros(channels, np.float32))
         self.running_mean = Buffer(np.zeros(channels, np.float32))
         self.running_variance = Buffer(np.ones(channels, np.float32))
+        self.frozen = False
+
+    def freeze(self) -> None:
+        """Keep statistics, gamma and beta as they are, in training too: what fine-tuning after conversion does."""
+        self.frozen = True
+        self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim < 2 or x.shape[1] != self.channels:
@@ -38,7 +44,7 @@ class BatchNorm(Module):
             self.beta,
             self.running_mean.data,
             self.running_variance.data,
-            self.training,
+            self.training and not self.frozen,
             self.momentum,
             self.epsilon,
         )

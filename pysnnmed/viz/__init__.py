@@ -6,6 +6,7 @@ Colours: Okabe and Ito's for categories, viridis, PuOr and RdBu for numbers, all
 """
 
 from .canvas import save_figure
+from .conversion import conversion_error, conversion_figure
 from .energy import energy_bars, energy_by_layer, energy_figure
 from .neurons import fi_curves, membrane_traces, reset_portrait, surrogate_gallery
 from .registration import (
@@ -24,6 +25,8 @@ from .spikes import raster
 __all__ = [
     "Cut",
     "checkerboard",
+    "conversion_error",
+    "conversion_figure",
     "difference",
     "energy_bars",
     "energy_by_layer",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ...errors import ProgramError
 from ...models.operations import HEAD, INTEGRATION, UPSAMPLING
-from ...models.spikereg import IMAGES, SpikeReg
+from ...models.spikereg import IMAGES, SpikeReg, SpikeRegConfig
+from ...nn import fold_batch_norm
 from ..operations import Enlarge, Integrate
 from ..program import Program
 from .builder import Builder, Weights
@@ -13,15 +15,20 @@ VOLUMES = ("fixed", "moving")
 
 
 def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
-    """Every layer of the table as one operation of its name, then head, integration and upsampling."""
+    """Every layer of the table as one operation of its name, then head, integration and upsampling.
+
+    Batch norm, where it is a layer, is folded into the weights. Raises ProgramError for what no operation computes.
+    """
     config = network.config
+    _refuse_what_no_program_has(config)
     multiple = config.shape_multiple
     builder = Builder(dict.fromkeys(VOLUMES, 1), (multiple,) * config.ndim, multiple, weights, config.steps)
     for layer in config.layers():
         unit = network.unit(layer.name)
+        conv = fold_batch_norm(unit.conv, unit.norm) if config.mode == "paper" else unit.conv
         builder.spiking_layer(
             layer.name,
-            Connections.of(unit.conv),
+            Connections.of(conv),
             unit.neuron.current_neuron(),
             frames=layer.frames,
             rates=tuple(source for source in layer.rates if source != IMAGES),
@@ -34,3 +41,22 @@ def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
     if config.head_stride > 1:
         output = builder.add(Enlarge(UPSAMPLING, output, VOLUMES[0], gain=config.head_stride))
     return builder.program(output)
+
+
+def _refuse_what_no_program_has(config: SpikeRegConfig) -> None:
+    """Sums of two layers, populations of opposite current, convolutions of real numbers, membranes that compete."""
+    missing = [
+        what
+        for what, there in {
+            "shortcuts": config.shortcuts,
+            "smoothing": config.smoothing,
+            f"winners = {config.winners}": config.winners < 1,
+            f"negative_slope = {config.negative_slope}": config.negative_slope > 0,
+        }.items()
+        if there
+    ]
+    if missing:
+        raise ProgramError(
+            f"lower: no program has {', '.join(missing)} of this SpikeReg; run the network as it was trained, with "
+            f"weights 'trained'"
+        )
