@@ -18,7 +18,7 @@ STOREYS = [
     "models convert",
     "metrics",
     "data viz",
-    "deploy",
+    "deploy refine",
     "train",
     "registration segmentation",
     "cli testing",

@@ -11,7 +11,7 @@ from ..data.displacements import DisplacementFormat, write_displacement
 from ..data.nifti import read_nifti, write_nifti
 from ..errors import ParameterError, require
 from ..registration import DEFAULT_MODEL, register
-from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, warm_up
+from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, tell_progress, warm_up
 from .report import as_text, save_preview, write_energy
 
 
@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--align",
         choices=["world", "centre"],
         help="before registration, trust the headers or lay centre on centre (default: as the model was trained)",
+    )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="improve what the network found by N iterations at each of three resolutions (default: %(default)s, none)",
     )
     parser.add_argument("--energy", type=Path, metavar="FILE", help="write exact counts and projected energy as JSON")
     parser.add_argument("--preview", type=Path, metavar="FILE", help="draw the result as PNG")
@@ -56,9 +63,11 @@ def run(arguments: argparse.Namespace) -> None:
         model=arguments.model,
         weights=arguments.weights,
         align=arguments.align,
+        refine=arguments.refine,
         backend=arguments.backend,
         threads=arguments.threads,
         memory_limit=arguments.memory,
+        progress=tell_progress("refining"),
     )
     if arguments.moved:
         write_nifti(arguments.moved, result.moved)

@@ -28,6 +28,14 @@ def as_text(facts: Mapping[str, Any]) -> str:
         f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
         f"{energy['ratio']:.2f} times less ({energy['conditions']})",
     ]
+    if "refinement" in facts:
+        refinement = facts["refinement"]
+        lines.insert(
+            1,
+            f"refined        {refinement['iterations']} iterations at each of {refinement['levels']} resolutions in "
+            f"{refinement['seconds']:.2f} s; local correlation {refinement['similarity_before']:.4f} before, "
+            f"{refinement['similarity_after']:.4f} after",
+        )
     if "dice_before" in facts:
         lines.insert(1, f"Dice           {facts['dice_before']:.3f} before, {facts['dice_after']:.3f} after")
     return "\n".join(lines)

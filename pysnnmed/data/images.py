@@ -84,3 +84,15 @@ def normalize_intensity(data: np.ndarray, low: float = 1.0, high: float = 99.0) 
     if top > bottom:
         values /= top - bottom
     return np.clip(values, 0, 1, out=values).astype(np.float32)
+
+
+def content_box(image: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box that holds every non-zero voxel of `image`, all of it if there is none.
+
+    The similarity is averaged over this box of the fixed image: padding says nothing about alignment.
+    """
+    box = []
+    for axis in range(image.ndim):
+        hit = np.flatnonzero(image.any(axis=tuple(a for a in range(image.ndim) if a != axis)))
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(None))
+    return tuple(box)
