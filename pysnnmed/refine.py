@@ -36,6 +36,7 @@ MAX_ITERATIONS = 10_000
 SHRINKS = (4, 2, 1)  # voxels of the grid that make one of the images, along each axis
 NODES = 2  # voxels of those images that make a node of the velocity, along each axis
 WINDOW = 5  # of the correlation, voxels of those images
+CONTRAST = 1e-6  # epsilon of the correlation: ten times more rewards contrast above alignment, less reads noise
 WEIGHT = 0.4  # of the mean squared gradient of v against the mean correlation
 RATE = 0.25  # of Adam, nodes: about the longest step
 LAST_RATE = 0.3  # of that, at the end of each resolution
@@ -145,7 +146,7 @@ class Scene(NamedTuple):
     def correlation(self, displacement: Tensor) -> Tensor:
         """Mean squared LNCC over the content of the fixed image -> scalar."""
         content = (slice(None), slice(None), *self.content)
-        return lncc(self.fixed[content], warp(self.moving, displacement)[content], WINDOW)
+        return lncc(self.fixed[content], warp(self.moving, displacement)[content], WINDOW, epsilon=CONTRAST)
 
     def similarity(self, displacement: np.ndarray) -> float:
         """What is reported, and must not fall."""

@@ -127,8 +127,8 @@ def test_a_pair_that_is_aligned_stays(shape, rng):
     image = textured(shape, rng)
     with kernels.use_backend(kernels.fastest()):
         found, report = refined(image, image, nothing(shape), 10)
-    assert report.similarity_after >= report.similarity_before
-    assert np.abs(found).mean() < 0.1
+    np.testing.assert_array_equal(found, 0)
+    assert report.similarity_after == report.similarity_before > 0.9
 
 
 def test_no_iterations_change_nothing(rng):
@@ -173,7 +173,7 @@ def test_a_known_motion_is_found(shape, amplitude, backend):
     error = np.linalg.norm((found - u)[inner], axis=0)
     assert np.linalg.norm(u[inner], axis=0).mean() > 1.5
     assert error.mean() < 0.2
-    assert report.similarity_after > 0.9 > report.similarity_before
+    assert report.similarity_after > 0.85 > report.similarity_before + 0.3
 
 
 def test_labels_of_a_generated_pair_fit_better_from_any_start():
@@ -299,14 +299,14 @@ def as_images(fixed, moving):
 def test_register_refines_after_the_network(untrained, weights):
     fixed, moving, _ = smooth_pair((20, 24, 16), 8)
     images = as_images(fixed, moving)
-    plain = register(*images, model=untrained, weights=weights)
-    none = register(*images, model=untrained, weights=weights, refine=0)
-    better = register(*images, model=untrained, weights=weights, refine=6)
+    plain = register(*images, model=untrained, weights=weights, backend="numpy")
+    none = register(*images, model=untrained, weights=weights, backend="numpy", refine=0)
+    better = register(*images, model=untrained, weights=weights, backend="numpy", refine=6)
     np.testing.assert_array_equal(none.displacement.world, plain.displacement.world)
     np.testing.assert_array_equal(none.moved.data, plain.moved.data)
     assert plain.refinement is none.refinement is None
     assert "refinement" not in plain.summary()
-    assert np.abs(better.moved.data - fixed).mean() < 0.5 * np.abs(plain.moved.data - fixed).mean()
+    assert np.abs(better.moved.data - fixed).mean() < 0.75 * np.abs(plain.moved.data - fixed).mean()
     assert better.summary()["refinement"].items() >= {"iterations": 6, "levels": 2}.items()
     assert better.refinement.similarity_after > better.refinement.similarity_before
     assert better.operations == plain.operations  # of the network alone
