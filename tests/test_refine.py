@@ -16,7 +16,7 @@ from pysnnmed.errors import ImageError, ParameterError, ShapeError
 from pysnnmed.metrics import folding_fraction, mean_dice
 from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig
 from pysnnmed.optim import Adam
-from pysnnmed.refine import MAX_ITERATIONS, _logarithm, refined
+from pysnnmed.refine import FINAL_SQUARINGS, MAX_ITERATIONS, _displacement, _logarithm, _unfolded, refined
 from pysnnmed.warp import warp, warp_nearest
 
 BACKENDS = st.sampled_from(kernels.available())
@@ -74,6 +74,19 @@ def test_nothing_folds(shape, seed, size):
     with kernels.use_backend(kernels.fastest()):
         found, _ = refined(fixed, moving, start, 15)
     assert folding_fraction(found) == 0
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (14, 16, 12)])
+def test_a_velocity_that_folds_is_smoothed_until_it_does_not(shape, rng):
+    nodes = tuple(n // 2 for n in shape)
+    rough = 2 * rng.normal(size=(1, len(shape), *nodes)).astype(np.float32)
+    smooth = random_velocity(nodes, 1.0, 6, rng)[None]
+    with kernels.use_backend(kernels.fastest()):
+        assert folding_fraction(_displacement(rough, shape, FINAL_SQUARINGS)[0]) > 0.01
+        unfolded = _unfolded(rough, shape)[0]
+        assert folding_fraction(unfolded) == 0
+        assert np.abs(unfolded).max() > 0.1
+        np.testing.assert_array_equal(_unfolded(smooth, shape), _displacement(smooth, shape, FINAL_SQUARINGS))
 
 
 def turned(array, axes, flips):
