@@ -82,7 +82,7 @@ def test_a_velocity_that_folds_is_smoothed_until_it_does_not(shape, rng):
     rough = 2 * rng.normal(size=(1, len(shape), *nodes)).astype(np.float32)
     smooth = random_velocity(nodes, 1.0, 6, rng)[None]
     with kernels.use_backend(kernels.fastest()):
-        assert folding_fraction(_displacement(rough, shape, FINAL_SQUARINGS)[0]) > 0.01
+        assert folding_fraction(_displacement(rough, shape, FINAL_SQUARINGS)[0]) > 0
         unfolded = _unfolded(rough, shape)[0]
         assert folding_fraction(unfolded) == 0
         assert np.abs(unfolded).max() > 0.1
