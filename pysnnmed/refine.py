@@ -43,7 +43,7 @@ LAST_RATE = 0.3  # of that, at the end of each resolution
 EPSILON = 1e-2  # of Adam, where an edge has a gradient of the order of 1: what is much less moves less
 SQUARINGS = 4  # of the exponential while descending
 FINAL_SQUARINGS = 7
-SMOOTHINGS = 20  # at most, of a velocity whose exponential folds
+SMOOTHINGS = 20  # at most, of a velocity whose exponential folds; then nothing is moved
 SHORTEST = 8  # voxels along an axis that can still show where to go
 MARGIN = 2  # voxels of nothing that are left around what the images show
 
@@ -89,10 +89,10 @@ def refined(
     start [n, *S] in voxels, any displacement. `iterations` steps are taken at a quarter, a half and all of the
     resolution; resolutions at which an axis is shorter than 8 voxels are left out. Work goes on in the box that holds
     what both images show; beyond it the displacement is that of its border. Where descent gains nothing the result is
-    `start`, so the similarity never falls.
+    `start`, so the similarity never falls; any other result folds nowhere.
 
     Runs on the active backend, with the same result for every number of threads. Beside the arguments it takes up to
-    130 bytes for each voxel of the box: 0.9 GB for 160x192x224.
+    120 bytes for each voxel of the box with Numba (0.8 GB for 160x192x224), 220 with NumPy.
 
     Raises ParameterError for a number of iterations that cannot be, ImageError for images that are constant or not
     finite, ShapeError for shapes that do not fit each other.
@@ -106,10 +106,10 @@ def refined(
     before = after = scene.similarity(given)
     result = np.array(start, np.float32)
     if iterations:
-        found = _unfolded(_descended(scene, shrinks, given, iterations, progress), scene.shape)
-        reached = scene.similarity(found)
+        found = _unfolded(_descended(scene, shrinks, given, iterations, progress), scene)
+        reached = scene.similarity(_batch(found[(slice(None), *scene.box)]))
         if reached > before:
-            after, result = reached, scene.continued(found)
+            after, result = reached, found
     return result, Refinement(iterations, len(shrinks), before, after, time.perf_counter() - began)
 
 
@@ -194,17 +194,17 @@ def _displacement(velocity: np.ndarray, shape: Sequence[int], squarings: int) ->
         return _moved(Tensor(velocity), shape, squarings).data
 
 
-def _unfolded(velocity: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """exp(v) on a grid of `shape`, in its voxels; v smoothed by (1 2 1) / 4 along every axis until nothing folds."""
+def _unfolded(velocity: np.ndarray, scene: Scene) -> np.ndarray:
+    """exp(v) on the grid [n, *S], in voxels; v is smoothed by (1 2 1) / 4 along every axis until nothing folds."""
     for _ in range(SMOOTHINGS):
-        u = _displacement(velocity, shape, FINAL_SQUARINGS)
-        if folding_fraction(u[0]) == 0:
-            break
+        u = scene.continued(_displacement(velocity, scene.shape, FINAL_SQUARINGS))
+        if folding_fraction(u) == 0:
+            return u
         for axis in range(2, velocity.ndim):
             wide = np.pad(velocity, [(1, 1) if a == axis else (0, 0) for a in range(velocity.ndim)], mode="edge")
             below, here, above = (wide.take(range(i, i + velocity.shape[axis]), axis) for i in range(3))
             velocity = 0.25 * below + 0.5 * here + 0.25 * above
-    return u
+    return np.zeros_like(u)
 
 
 def _logarithm(displacement: np.ndarray, corrections: int = 5) -> np.ndarray:
