@@ -245,6 +245,23 @@ def test_work_goes_on_in_the_box_of_what_is_seen(rng):
     np.testing.assert_array_equal(found[:, :5], np.broadcast_to(border[:, None], (3, 5, *border.shape[1:])))
 
 
+def test_similarity_counts_where_the_fixed_image_shows_something(rng):
+    moving = textured((48, 40), rng)
+    fixed = np.zeros_like(moving)
+    fixed[16:40, 8:20] = moving[16:40, 8:20]
+    scene = Scene.of(fixed, moving)
+    assert scene.content == (slice(16, 40), slice(8, 20))
+    assert [scene.shrunk(n).content for n in (2, 4)] == [
+        (slice(8, 20), slice(4, 10)),
+        (slice(4, 10), slice(2, 5)),
+    ]
+    elsewhere = moving.copy()
+    elsewhere[:10] = elsewhere[44:] = 0.5
+    assert Scene.of(fixed, elsewhere).similarity(nothing(fixed.shape)[None]) == scene.similarity(
+        nothing(fixed.shape)[None]
+    )
+
+
 # --- what it costs, tells and refuses
 
 
