@@ -4,8 +4,8 @@
     write_nifti("moved.nii.gz", result.moved)
 
 The two images are brought onto one grid of the spacing the network was trained at, the program of the spiking network
-computes the displacement there, and the displacement is carried back to the voxels of the fixed image. The moving image
-is interpolated once, from its own voxels.
+computes the displacement there, `refine=N` improves it for this one pair, and it is carried back to the voxels of the
+fixed image. The moving image is interpolated once, from its own voxels.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from .errors import ImageError, ParameterError, WeightsError
 from .metrics.deformation import folding_fraction
 from .models.operations import count_analog_operations, count_operations
 from .models.spikereg import FIELD, SpikeReg, Teacher
+from .refine import Progress, Refinement, checked_iterations, refined
 from .synops import Report, projected_energy
 from .tensor import Tensor, no_grad
 
@@ -65,6 +66,8 @@ class Registration:
     spike_rate     spikes for each neuron and time step, over all neurons
     model          the card of the network; weights it ran with, backend it ran on; seconds the network took
     affine         the affine registration before, if one was asked for
+    refinement     what refinement did after the network, None without; it is dense arithmetic in float32, and neither
+                   `operations` nor the projected energy nor `seconds` holds any of it
     """
 
     moved: Image
@@ -80,9 +83,11 @@ class Registration:
     backend: str
     seconds: float
     affine: Affine | None = None
+    refinement: Refinement | None = None
 
     def summary(self) -> dict[str, Any]:
-        """The numbers of this registration, JSON-able."""
+        """The numbers of this registration, JSON-able. Counts and energies are those of the network alone."""
+        refinement = {} if self.refinement is None else {"refinement": self.refinement.facts()}
         return {
             "model": self.model.name,
             "weights": self.weights,
@@ -96,6 +101,7 @@ class Registration:
             "ann_macs": self.operations.ann_macs,
             "projected_energy": projected_energy(self.operations, self.cost_table).facts(),
             **({} if self.affine is None else {"affine": self.affine.summary()}),
+            **refinement,
         }
 
     @property
@@ -113,9 +119,11 @@ def register(
     weights: RunningWeights = "int8",
     align: Alignment | None = None,
     affine: bool | Kind = False,
+    refine: int = 0,
     backend: str | None = None,
     threads: int | None = None,
     memory_limit: int | None = None,
+    progress: Progress | None = None,
 ) -> Registration:
     """Register `moving` to `fixed`, images or NIfTI files of one modality.
 
@@ -127,16 +135,19 @@ def register(
     `moving_labels` lie on the voxels of `moving`.
     `weights`: the network runs as a program (see `deploy.lower`) with weights rounded to "int8" or "int16", neurons in
     whole numbers, the same on every machine, or in "float32"; "trained" runs the network itself, as training does.
+    `refine`: so many iterations at each resolution improve what the network found (see `refine.refined`), 0 for none;
+    `progress` hears how far they are: iterations done, all of them, and a note.
     `backend` defaults to the fastest installed, `threads` to all cores. `memory_limit` is in bytes, by default those of
     this machine: a program that would take more is refused before it allocates anything.
 
-    Raises ImageError for files or geometries that cannot be trusted, WeightsError for an unknown or damaged model,
-    ProgramError, with the plan of the memory, for a pair that is too large.
+    Raises ImageError for files or geometries that cannot be trusted and for constant images, WeightsError for an
+    unknown or damaged model, ProgramError, with the plan of the memory, for a pair that is too large.
     """
     if weights not in RUNNING_WEIGHTS:
         raise ParameterError(f"register: weights must be {', '.join(RUNNING_WEIGHTS)}, not {weights!r}")
     if weights == "trained" and memory_limit is not None:
         raise ParameterError("register: memory_limit needs a program, which plans its memory; weights are 'trained'")
+    checked_iterations(refine)  # before the work, not after it
     fixed, moving = _image(fixed), _image(moving)
     require_contrast(fixed)
     require_contrast(moving)
@@ -157,13 +168,14 @@ def register(
             found = _by_program(network, *pair, memory_limit)
         else:
             found = _as_trained(network, *pair)
-    displacement = grid.displacement(found.voxels)
+        voxels, refinement = refined(*pair, found.voxels, refine, progress) if refine else (found.voxels, None)
+    displacement = grid.displacement(voxels)
     return Registration(
         moved=warp_image(moving, displacement),
         moved_labels=None if labels is None else warp_image(labels, displacement, interpolation="nearest"),
         displacement=displacement,
         start=grid.start(),
-        folding=folding_fraction(found.voxels),
+        folding=folding_fraction(voxels),
         operations=found.operations,
         spikes=found.spikes,
         spike_rate=found.spike_rate,
@@ -172,6 +184,7 @@ def register(
         backend=used,
         seconds=found.seconds,
         affine=prior,
+        refinement=refinement,
     )
 
 

@@ -18,7 +18,7 @@ STOREYS = [
     "models convert",
     "metrics",
     "data viz",
-    "deploy affine",
+    "deploy affine refine",
     "train",
     "registration segmentation",
     "evaluation",

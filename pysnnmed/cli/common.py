@@ -7,13 +7,14 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import kernels
 from ..deploy.executor import Executor
 from ..deploy.programs import load_program
 from ..registration import RUNNING_WEIGHTS, RunningWeights
+from ..train.progress import ProgressBar
 
 PATIENCE = 1.0  # seconds that nobody needs to be told about
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -95,6 +96,20 @@ def warm_up(arguments: argparse.Namespace, model: str | Path, weights: RunningWe
         notice.cancel()
     if seconds > PATIENCE:
         _note(f"compiled kernels in {seconds:.1f} s; they stay on disk for the next run")
+
+
+def tell_progress(title: str) -> Callable[[int, int, str], None]:
+    """What work tells how much of it is done, of how much, with a note: a bar on standard error if it takes long."""
+    began, bar = time.perf_counter(), None
+
+    def progress(done: int, total: int, note: str) -> None:
+        nonlocal bar
+        if bar is None and time.perf_counter() - began > PATIENCE:
+            bar = ProgressBar(f"pysnnmed: {title}", total, start=done - 1)
+        if bar is not None:
+            bar.update(done, note)
+
+    return progress
 
 
 def _note(line: str) -> None:

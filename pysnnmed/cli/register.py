@@ -14,7 +14,7 @@ from ..data.nifti import read_nifti, write_nifti
 from ..data.transforms import write_affine
 from ..errors import ParameterError, require
 from ..registration import DEFAULT_MODEL, register
-from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, warm_up
+from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, tell_progress, warm_up
 from .report import as_text, save_preview, write_energy
 from .warps import tell_inverse
 
@@ -52,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inverse-warp", type=Path, metavar="FILE", help="write the way back, from the moving image to the fixed one"
     )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="improve what the network found by N iterations at each of three resolutions (default: %(default)s, none)",
+    )
     parser.add_argument("--energy", type=Path, metavar="FILE", help="write exact counts and projected energy as JSON")
     parser.add_argument("--preview", type=Path, metavar="FILE", help="draw the result as PNG")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -77,9 +84,11 @@ def run(arguments: argparse.Namespace) -> None:
         weights=arguments.weights,
         align=arguments.align,
         affine=arguments.affine or False,
+        refine=arguments.refine,
         backend=arguments.backend,
         threads=arguments.threads,
         memory_limit=arguments.memory,
+        progress=tell_progress("refining"),
     )
     if arguments.moved:
         write_nifti(arguments.moved, result.moved)

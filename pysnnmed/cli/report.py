@@ -34,6 +34,14 @@ def as_text(facts: Mapping[str, Any]) -> str:
             1,
             f"{affine['kind']:<15}{affine['rotation_degrees']:.1f} degrees, scales {scales}; {affine['seconds']:.2f} s",
         )
+    if "refinement" in facts:
+        refinement = facts["refinement"]
+        lines.insert(
+            1,
+            f"refined        {refinement['iterations']} iterations at each of {refinement['levels']} resolutions in "
+            f"{refinement['seconds']:.2f} s; local correlation {refinement['similarity_before']:.4f} before, "
+            f"{refinement['similarity_after']:.4f} after",
+        )
     if "dice_before" in facts:
         lines.insert(1, f"Dice           {facts['dice_before']:.3f} before, {facts['dice_after']:.3f} after")
     return "\n".join(lines)

@@ -93,3 +93,15 @@ def require_contrast(image: Image) -> None:
         raise ImageError(f"{image.source}: the image holds NaN or infinite voxels; replace them first")
     if low == high:
         raise ImageError(f"{image.source}: every voxel is {low}: a constant image cannot be aligned with anything")
+
+
+def content_box(image: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box that holds every non-zero voxel of `image`, all of it if there is none.
+
+    The similarity is averaged over this box of the fixed image: padding says nothing about alignment.
+    """
+    box = []
+    for axis in range(image.ndim):
+        hit = np.flatnonzero(image.any(axis=tuple(a for a in range(image.ndim) if a != axis)))
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(None))
+    return tuple(box)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..convert import convert
 from ..data.files import write_text
+from ..data.images import content_box
 from ..deploy.pretrained import save_model
 from ..errors import ParameterError
 from ..losses.labels import one_hot, soft_dice
@@ -29,18 +30,6 @@ from .evaluation import batch, evaluate_pairs, means
 from .loop import Schedule, fit
 from .pairs import Pair, PairSampler, held_out_pairs, labels_of, load_pairs
 from .recipe import LossRecipe, Recipe, StageRecipe
-
-
-def content_box(image: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds every non-zero voxel of `image`, all of it if there is none.
-
-    The similarity is averaged over this box of the fixed image: padding says nothing about alignment.
-    """
-    box = []
-    for axis in range(image.ndim):
-        hit = np.flatnonzero(image.any(axis=tuple(a for a in range(image.ndim) if a != axis)))
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(None))
-    return tuple(box)
 
 
 def registration_terms(
