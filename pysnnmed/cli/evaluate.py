@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from .. import __version__, kernels
+from ..affine import KINDS
 from ..data.pairs_table import PairFiles, Pairing, read_pairs
 from ..errors import ParameterError, PysnnmedError, require
 from ..evaluation.cases import ArrayCase, Case, FileCase, Network, Settings
@@ -21,6 +22,7 @@ from ..evaluation.learn2reg import FieldFile, Submission
 from ..evaluation.progress import Row, evaluate
 from ..evaluation.scores import SCORES
 from ..evaluation.tables import as_json, as_rows, as_text, summary, write_cases, write_json
+from ..refine import checked_iterations
 from ..registration import DEFAULT_MODEL
 from ..train.pairs import held_out_pairs
 from ..train.recipe import load_recipe
@@ -52,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["world", "centre"],
         help="before registration, trust the headers or lay centre on centre (default: as each model was trained)",
     )
+    pairs.add_argument(
+        "--affine", nargs="?", const="affine", choices=KINDS, help="find a rigid, similarity or affine map first"
+    )
     pairs.add_argument("--submission", type=Path, metavar="FOLDER", help="write fields of --model for Learn2Reg there")
     pairs.add_argument(
         "--submission-format",
@@ -61,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipes = parser.add_argument_group("pairs of a recipe")
     recipes.add_argument("--recipe", help="whose held-out subjects are the pairs (default: the one of the model)")
     recipes.add_argument("--data", type=Path, help="folder with images/*.nii.gz and labels/*.nii.gz")
+    parser.add_argument("--refine", type=int, default=0, metavar="N", help="as for register (default: none)")
     parser.add_argument("--labels", type=int, nargs="+", metavar="N", help="labels that count (default: all but 0)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row for every case, after every case")
     parser.add_argument(
@@ -78,7 +84,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     require("scipy", extra="med", purpose="measuring surface distances")  # before the work, not after it
-    settings = Settings(arguments.weights, arguments.align, arguments.backend, arguments.threads, arguments.memory)
+    settings = Settings(
+        arguments.weights,
+        arguments.align,
+        arguments.affine or False,
+        checked_iterations(arguments.refine),
+        arguments.backend,
+        arguments.threads,
+        arguments.memory,
+    )
     networks = [Network.load(name, settings) for name in (arguments.model, arguments.against) if name]
     cases, submission = _cases(arguments, networks[0])
     rows: list[Row] = []
@@ -106,7 +120,7 @@ def _check(arguments: argparse.Namespace) -> None:
     """Refuse options that would not be looked at."""
     if arguments.pairs and (arguments.recipe or arguments.data):
         raise ParameterError("--pairs and --recipe or --data exclude each other: pairs are in files, or of a recipe")
-    for option in ("pairing", "align", "submission"):
+    for option in ("pairing", "align", "affine", "submission"):
         if getattr(arguments, option) and not arguments.pairs:
             raise ParameterError(f"--{option} needs --pairs; pairs of a recipe lie on one grid and have no files")
     if arguments.submission_format and not arguments.submission:
@@ -193,6 +207,8 @@ def _settings(arguments: argparse.Namespace, networks: Sequence[Network]) -> dic
         "recipe": None if arguments.pairs else _recipe(arguments, networks[0]),
         "data": None if arguments.data is None else str(arguments.data),
         "align": arguments.align,
+        "affine": arguments.affine,
+        "refine": arguments.refine,
         "labels": arguments.labels,
         "margin": _margin(arguments) if arguments.against else None,
         "backend": arguments.backend or kernels.fastest(),

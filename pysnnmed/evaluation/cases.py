@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from .. import kernels
+from ..affine import Kind
 from ..data.affines import largest_shift
 from ..data.displacements import Displacement, displacement_to_indices, displacement_to_voxels
 from ..data.geometry import Alignment, warp_image
@@ -22,8 +23,9 @@ from ..deploy.lower import NETWORKS
 from ..deploy.pretrained import Card, load_model
 from ..deploy.program import Program
 from ..deploy.programs import load_program
-from ..errors import ImageError
+from ..errors import ImageError, ParameterError
 from ..models.spikereg import SpikeReg, Teacher
+from ..refine import refined
 from ..registration import RunningWeights, register, register_analog
 from ..synops import Report
 from ..train.evaluation import runner
@@ -41,6 +43,8 @@ class Settings:
 
     weights: RunningWeights = "int8"
     align: Alignment | None = None
+    affine: bool | Kind = False
+    refine: int = 0
     backend: str | None = None
     threads: int | None = None
     memory_limit: int | None = None
@@ -58,8 +62,12 @@ class Network:
 
     @classmethod
     def load(cls, name: str, settings: Settings) -> Network:
-        """Raises WeightsError for an unknown or damaged model."""
+        """Raises WeightsError for an unknown or damaged model, ParameterError for settings that it cannot have."""
         network, card = load_model(name)
+        if isinstance(network, Teacher) and (settings.affine or settings.refine):
+            raise ParameterError(
+                f"{name}: an analog network is registered as it is; affine and refine belong to spiking ones"
+            )
         weights = settings.weights if type(network) in NETWORKS else "trained"
         return cls(name, card, weights, network if weights == "trained" else load_program(name, weights)[0], settings)
 
@@ -189,6 +197,8 @@ def _displacement(network: Network, moving: Image, fixed: Image) -> _Found:
         model=network.name,
         weights=network.weights,
         align=s.align,
+        affine=s.affine,
+        refine=s.refine,
         backend=s.backend,
         threads=s.threads,
         memory_limit=s.memory_limit,
@@ -244,14 +254,17 @@ class ArrayCase:
         began = time.perf_counter()
         with network.running():
             run = runner(network.runnable, network.settings.memory_limit)(fixed.image, moving.image)
-            moved = warp_nearest(moving.labels[None, None], run.displacement[None])[0, 0]
+            voxels = run.displacement
+            if network.settings.refine:
+                voxels, _ = refined(fixed.image, moving.image, voxels, network.settings.refine)
+            moved = warp_nearest(moving.labels[None, None], voxels[None])[0, 0]
         return Registered(
             fixed_labels=fixed.labels,
             moving_labels=moving.labels,
             start_labels=moving.labels,
             moved_labels=moved,
-            voxels=run.displacement,
-            indices=run.displacement,
+            voxels=voxels,
+            indices=voxels,
             spacing=(self.spacing,) * fixed.image.ndim,
             seconds=run.seconds,
             seconds_all=time.perf_counter() - began,
