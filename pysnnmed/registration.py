@@ -169,10 +169,12 @@ def register(
         else:
             found = _as_trained(network, *pair)
         voxels, refinement = refined(*pair, found.voxels, refine, progress) if refine else (found.voxels, None)
-    displacement = grid.displacement(voxels)
+        displacement = grid.displacement(voxels)
+        moved = warp_image(moving, displacement)
+        moved_labels = None if labels is None else warp_image(labels, displacement, interpolation="nearest")
     return Registration(
-        moved=warp_image(moving, displacement),
-        moved_labels=None if labels is None else warp_image(labels, displacement, interpolation="nearest"),
+        moved=moved,
+        moved_labels=moved_labels,
         displacement=displacement,
         start=grid.start(),
         folding=folding_fraction(voxels),

@@ -14,6 +14,7 @@ from .resample import (
     upsample_nearest_backward,
     upsample_nearest_forward,
 )
+from .sampling import sample
 from .similarity import lncc
 from .warp import warp_backward, warp_forward
 
@@ -35,6 +36,7 @@ __all__ = [
     "pool_spikes",
     "read_out",
     "repeat_spikes",
+    "sample",
     "spiking_layer",
     "upsample_linear_backward",
     "upsample_linear_forward",

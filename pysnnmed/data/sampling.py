@@ -1,4 +1,4 @@
-"""Values of a volume between its voxels, in NumPy. Exact where no interpolation is needed.
+"""Values of a volume between its voxels. Exact where no interpolation is needed.
 
 Outside: a volume reaches half a voxel beyond the centres of its outermost voxels, where it keeps their value; further
 out it has the value `fill`, or with fill=None that of the nearest voxel. This is what ITK does.
@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from .. import kernels
 from ..errors import ParameterError
 from .affines import corners
 
@@ -25,12 +26,8 @@ def sample(data: np.ndarray, points: np.ndarray, interpolation: Interpolation, f
     "linear" (the eight voxels around a point) returns floating-point numbers: float32 for integers, else the type of
     `data`. "nearest" keeps the type; halves round up.
     """
-    sizes = np.array(data.shape, dtype=np.float64).reshape(3, *[1] * (points.ndim - 1))
-    clipped = np.clip(points, 0, sizes - 1)
-    if _linear(interpolation):
-        values = _trilinear(data, clipped).astype(_floating(data.dtype))
-    else:
-        values = data[tuple(np.floor(clipped + 0.5).astype(np.intp))]
+    flat = np.asarray(points, np.float64).reshape(3, -1)
+    values = kernels.run("sample", data, flat, _linear(interpolation)).reshape(points.shape[1:])
     if fill is not None:
         values[~inside(points, data.shape)] = fill
     return values
@@ -40,24 +37,6 @@ def inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Which points [3, ...] lie in a volume of this shape, the outer halves of its border voxels included."""
     sizes = np.array(shape).reshape(3, *[1] * (points.ndim - 1))
     return np.logical_and.reduce((points >= -0.5) & (points < sizes - 0.5), axis=0)
-
-
-def _trilinear(data: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Interpolate along the last axis, then the middle, then the first: points must lie in [0, n - 1]."""
-    if not (data.flags.c_contiguous or data.flags.f_contiguous):
-        data = np.ascontiguousarray(data)
-    flat = data.ravel(order="K")
-    steps = [stride // data.itemsize if n > 1 else 0 for stride, n in zip(data.strides, data.shape, strict=True)]
-    lows = [np.minimum(p.astype(np.intp), max(n - 2, 0)) for p, n in zip(points, data.shape, strict=True)]
-    base = sum(low * step for low, step in zip(lows, steps, strict=True))
-    f = [p - low for p, low in zip(points, lows, strict=True)]
-
-    def along(axis: int, offset: int) -> np.ndarray:
-        if axis == 3:
-            return flat.take(base + offset)
-        return along(axis + 1, offset) * (1 - f[axis]) + along(axis + 1, offset + steps[axis]) * f[axis]
-
-    return along(0, 0)
 
 
 def resample(
