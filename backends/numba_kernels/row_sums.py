@@ -38,10 +38,7 @@ def roll(
     reached = 0
     for j in range(rows_in):
         row = begin + j
-        y = row % height
-        above = y > 0 and first < row <= first + rows
-        here = first <= row < first + rows
-        below = y + 1 < height and first <= row + 1 < first + rows
+        above, here, below = _read_by(row, first, rows, height)
         for t in range(steps):
             words = (j * steps + t) * slots * n_words * width
             listed = list_events(merged, words, active, j * n_words, slots, n_words, width, readers, events, start)
@@ -53,7 +50,7 @@ def roll(
                 to_here = (to if here else nowhere) + block * n
                 to_below = (to + row_size if below else nowhere) + block * n
                 # a row of outputs is met from the row above it first, if there is one
-                onto_here, onto_below = here and (onto or y > 0), below and onto
+                onto_here, onto_below = here and (onto or row % height > 0), below and onto
                 a0, a1 = zeros(sums, blocks), zeros(sums, blocks)
                 b0, b1 = zeros(sums, blocks), zeros(sums, blocks)
                 c0, c1 = zeros(sums, blocks), zeros(sums, blocks)
@@ -84,6 +81,17 @@ def roll(
 
 
 @njit(inline="always")
+def _read_by(row, first, rows, height):
+    """Whether the rows of outputs above, beside and below a row of inputs see it and are among the `rows` from `first`
+    on; `height` rows are a plane."""
+    y = row % height
+    above = y > 0 and first < row <= first + rows
+    here = first <= row < first + rows
+    below = y + 1 < height and first <= row + 1 < first + rows
+    return above, here, below
+
+
+@njit(inline="always")
 def _put(total, sums, index, onto):
     """sums[index : index + lanes] = total; += if `onto`."""
     if onto:
@@ -106,10 +114,7 @@ def pile(
     reached = 0
     for j in range(rows_in):
         row = begin + j
-        y = row % height
-        above = y > 0 and first < row <= first + rows
-        here = first <= row < first + rows
-        below = y + 1 < height and first <= row + 1 < first + rows
+        above, here, below = _read_by(row, first, rows, height)
         words = j * slots * n_words * width
         listed = list_events(merged, words, active, j * n_words, slots, n_words, width, readers, events, start)
         reached += listed * (np.int64(above) + np.int64(here) + np.int64(below))
