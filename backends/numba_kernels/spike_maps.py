@@ -9,6 +9,7 @@ from ..shifted_rows import volume
 from ..threads import for_ranges
 
 _GRAIN = 1 << 15  # words a thread handles at least
+_TWICE = {8: np.uint16, 16: np.uint32, 32: np.uint64}  # by bits: two words as one
 
 
 def pool_spikes(words: np.ndarray, size: int, kind: str, out: np.ndarray | None = None) -> np.ndarray:
@@ -19,7 +20,9 @@ def pool_spikes(words: np.ndarray, size: int, kind: str, out: np.ndarray | None 
     out = _room(out, (len(words) * window, *outputs, words.shape[-1]), words.dtype)
     source = np.ascontiguousarray(words).reshape(len(words), *volume(shape), -1)
     target = out.reshape(len(out), *volume(outputs), -1)
-    kernel = _pool_or if kind == "or" else _pool_sum
+    kernel, bits = _pool_or if kind == "or" else _pool_sum, 8 * words.dtype.itemsize
+    if kind == "or" and sizes[2] == 2 and source.shape[4] == 1 and source.shape[3] % 2 == 0 and bits in _TWICE:
+        kernel, source = _pool_pairs, source.reshape(*source.shape[:3], -1).view(_TWICE[bits])
     rows = len(words) * target.shape[1] * target.shape[2]
     _for_rows(lambda a, b: kernel(source, sizes, target, a, b), rows, target)
     return out
@@ -56,14 +59,28 @@ def _pool_or(words, sizes, out, first_row, last_row):
         for i in range(sizes[0]):
             for j in range(sizes[1]):
                 source = words[slot, z * sizes[0] + i, y * sizes[1] + j]
-                if dx == 2 and n == 1:
-                    for x in range(width):
-                        row[x, 0] |= source[2 * x, 0] | source[2 * x + 1, 0]
-                else:
-                    for x in range(width):
-                        for k in range(dx):
-                            for w in range(n):
-                                row[x, w] |= source[x * dx + k, w]
+                for x in range(width):
+                    for k in range(dx):
+                        for w in range(n):
+                            row[x, w] |= source[x * dx + k, w]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pool_pairs(pairs, sizes, out, first_row, last_row):
+    """As `_pool_or` for windows of two columns of one word, which come as one word of twice the bits."""
+    depth, height, width = out.shape[1:4]
+    bits = 8 * out.itemsize
+    for r in range(first_row, last_row):
+        slot, z, y = r // (depth * height), r // height % depth, r % height
+        row = out[slot, z, y, :, 0]
+        for i in range(sizes[0]):
+            for j in range(sizes[1]):
+                source = pairs[slot, z * sizes[0] + i, y * sizes[1] + j]
+                first = i == 0 and j == 0
+                for x in range(width):
+                    pair = source[x]
+                    word = out.dtype.type(pair | (pair >> bits))
+                    row[x] = word if first else row[x] | word
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

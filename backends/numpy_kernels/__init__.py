@@ -4,6 +4,7 @@ from .conv import conv_backward_input, conv_backward_weight, conv_forward
 from .neurons import lif_backward, lif_forward
 from .norm import batch_norm_backward, batch_norm_forward, channel_moments
 from .packed_layers import layer_scratch, pool_spikes, read_out, repeat_spikes, spiking_layer
+from .quantizing import quantize
 from .resample import (
     avg_pool_backward,
     avg_pool_forward,
@@ -34,6 +35,7 @@ __all__ = [
     "max_pool_backward",
     "max_pool_forward",
     "pool_spikes",
+    "quantize",
     "read_out",
     "repeat_spikes",
     "sample",

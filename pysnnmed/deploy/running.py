@@ -11,8 +11,6 @@ from .. import kernels
 from .operations import Enlarge, Integrate, Operation, Pool, Quantize, ReadOut, Repeat, SpikingLayer, Warp
 from .values import Packed, Value
 
-BLOCK = 2**15  # values quantised together: they stay in the cache from the first pass to the last
-
 Arrays = Mapping[str, np.ndarray]
 Values = Mapping[str, Value]
 
@@ -52,14 +50,8 @@ def _read_out(operation: ReadOut, values: Values, arrays: Arrays, scratch: np.nd
 
 
 def _quantize(operation: Quantize, values: Values, arrays: Arrays, scratch: np.ndarray | None) -> None:
-    x, out = arrays[operation.source].reshape(-1), arrays[operation.name].reshape(-1)
-    low, high, scale = np.float32(operation.low), np.float32(operation.high), np.float32(operation.scale)
-    for start in range(0, len(x), BLOCK):
-        block = out[start : start + BLOCK]
-        np.fmax(x[start : start + BLOCK], low, out=block)  # the larger number: a NaN becomes `low`
-        np.fmin(block, high, out=block)
-        np.multiply(block, scale, out=block)
-        np.rint(block, out=block)
+    x, out = arrays[operation.source], arrays[operation.name]
+    kernels.run("quantize", x, operation.low, operation.high, operation.scale, out)
 
 
 def _pool(operation: Pool, values: Values, arrays: Arrays, scratch: np.ndarray | None) -> None:
