@@ -78,10 +78,13 @@ def checked_outputs(outputs: Sequence[Sequence[str]]) -> Outputs:
 
 
 def without(removed: str, outputs: Outputs = HALVES) -> Outputs:
-    """`outputs` with the map `removed` left out everywhere: an ablation. Raises ParameterError if nothing is left."""
+    """An ablation: `outputs` with the map `removed` left out of every sum, and without those that were it alone.
+
+    Raises ParameterError for an unknown map, or if nothing is left.
+    """
     if removed not in MAPS:
         raise ParameterError(f"attention: there is no map {removed!r} to leave out; there are {', '.join(MAPS)}")
-    return checked_outputs([[name for name in output if name != removed] for output in outputs])
+    return checked_outputs([[name for name in output if name != removed] for output in outputs if output != (removed,)])
 
 
 def coefficients(output: Output) -> Coefficients:

@@ -157,15 +157,20 @@ def _sums(k: np.ndarray, v: np.ndarray) -> _Sums:
 def _linear(q: np.ndarray, k: np.ndarray, v: np.ndarray, outputs: Outputs) -> np.ndarray:
     """O = Q (a M + b 1 u) + c w + d C u"""
     (m, u, w), plan = _sums(k, v), products(outputs)
-    transposed = q.swapaxes(-1, -2)
-    made = [(a * m + b * u).swapaxes(-1, -2) @ transposed for a, b in plan.products]  # [..., Cv, N]
     out = np.empty((len(outputs), *v.shape[:-2], v.shape[-1], v.shape[-2]), q.dtype)
-    for target, (product, sign, key, constant) in zip(out, plan.readings, strict=True):
-        row = (key * w + constant * q.shape[-1] * u).swapaxes(-1, -2)
+    rows = [(r.key * w + r.constant * q.shape[-1] * u).swapaxes(-1, -2) for r in plan.readings]
+    readers: dict[int | None, list[int]] = {}
+    for i, reading in enumerate(plan.readings):
+        readers.setdefault(reading.product, []).append(i)
+    for product, (first, *others) in readers.items():
         if product is None:
-            target[...] = row
-        else:
-            (np.add if sign > 0 else np.subtract)(row, made[product], out=target)
+            for i in (first, *others):
+                out[i] = rows[i]
+            continue
+        a, b = plan.products[product]
+        made = np.matmul((a * m + b * u).swapaxes(-1, -2), q.swapaxes(-1, -2), out=out[first])  # no room of its own
+        for i in (*others, first):
+            (np.add if plan.readings[i].sign > 0 else np.subtract)(rows[i], made, out=out[i])
     return out.swapaxes(-1, -2)
 
 
