@@ -25,8 +25,8 @@ def ours(kind, **options):
         2, CHANNELS, HEADS, rng=np.random.default_rng(0), neuron=neurons(1.0), gate=neurons(0.5), **options
     ).astype(np.float64)
     rng = np.random.default_rng(1)
-    for _, parameter in layer.named_parameters():
-        parameter.data = parameter.data + rng.normal(0, 0.2, parameter.shape)
+    for name, parameter in layer.named_parameters():
+        parameter.data = parameter.data + rng.normal(1.0 if "gamma" in name else 0.2, 0.2, parameter.shape)
     for name, buffer in layer.named_buffers():
         buffer.data = rng.uniform(0.3, 1.5, buffer.shape) if "variance" in name else rng.normal(0, 0.3, buffer.shape)
     return layer.eval()
