@@ -15,6 +15,7 @@ from numba import njit
 from ..buffers import empty
 from ..packed import Executed, Packed, head_masks
 from ..threads import for_ranges
+from . import layouts
 from .vectors import GROUP, add, add_from, at, load, popcount, store, subtract, trailing_zeros, zeros
 
 BITS = 64  # positions of a word of a column
@@ -90,11 +91,10 @@ def _lanes(width: int) -> tuple[tuple[int, ...], int]:
 
 
 def _padded(rows: np.ndarray, lanes: int) -> np.ndarray:
-    """rows int32 [..., width] with zeros up to `lanes`."""
-    if rows.shape[-1] == lanes:
-        return np.ascontiguousarray(rows, np.int32)
-    padded = np.zeros((*rows.shape[:-1], lanes), np.int32)
+    """rows int32 [..., width] with zeros up to `lanes`, where no vector crosses a line of the cache."""
+    padded = layouts.empty(math.prod(rows.shape[:-1]) * lanes, np.int32).reshape(*rows.shape[:-1], lanes)
     padded[..., : rows.shape[-1]] = rows
+    padded[..., rows.shape[-1] :] = 0
     return padded
 
 
