@@ -250,7 +250,7 @@ def test_what_is_no_attention_is_refused(rng):
             attention([q, k, v], bad)
     with pytest.raises(ParameterError, match="no map 'XX'"):
         without("XX")
-    with pytest.raises(ParameterError, match="must name one or more"):
+    with pytest.raises(ParameterError, match="there must be at least one output"):
         without("AA", ACTIVE)
 
 
