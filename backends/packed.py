@@ -64,7 +64,6 @@ def head_masks(channels: int, heads: int) -> np.ndarray:
     """The bits of a position that belong to each head, of channels / heads channels one after the other: [heads, W]."""
     kind = word_type(channels)
     bits = 8 * kind.itemsize
-    channel = np.arange(word_count(channels) * bits)
-    head = np.where(channel < channels, channel // (channels // heads), -1)
+    head = np.arange(word_count(channels) * bits) // (channels // heads)
     of_head = (head == np.arange(heads)[:, None]).reshape(heads, -1, bits)
     return (of_head * (np.uint64(1) << np.arange(bits, dtype=np.uint64))).sum(axis=-1, dtype=np.uint64).astype(kind)

@@ -165,6 +165,27 @@ def test_an_ablation_leaves_its_map_out():
     np.testing.assert_array_equal(whole[:, :, kept], part)
 
 
+def test_depthwise_projections_keep_channels_apart_and_pointwise_ones_positions():
+    x, changed = currents(), currents()
+    changed[:, :, 3, 1, 1] += 5
+
+    def touched(layer):
+        """Where spikes of Q, K and V differ, [3, C, *S]."""
+        pairs = zip(layer.spikes(Tensor(x)), layer.spikes(Tensor(changed)), strict=True)
+        return np.stack([(before.data != after.data).any(axis=(0, 1)) for before, after in pairs])
+
+    neighbours, mixing = touched(calibrated(decomposed)), touched(calibrated(ssa))
+    assert not np.delete(neighbours, 3, axis=1).any()
+    assert neighbours[:, 3].sum() > 3
+    assert set(np.argwhere(mixing)[:, 2:].ravel()) == {1}
+    assert mixing[:, :, 1, 1].sum() > 3
+    assert [p.conv.weight.shape for p in ssa().projections] == [(CHANNELS, CHANNELS, 1, 1)] * 3
+    assert [p.conv.bias is None for p in (*decomposed().projections, *decomposed(bias=True).projections)] == [
+        *[True] * 3,
+        *[False] * 3,
+    ]
+
+
 # ------------------------------------------------------------------------------------------------ what the papers say
 
 

@@ -77,8 +77,8 @@ def add_rows(
 
 
 def _flat(packed: Packed) -> tuple[np.ndarray, int]:
-    """Words [slots, positions * W], and how many positions there are."""
-    words = np.ascontiguousarray(packed.words)
+    """Words [slots, positions * W] in 64 bits, one compiled kernel for all widths, and how many positions there are."""
+    words = np.ascontiguousarray(packed.words, np.uint64)
     n = math.prod(words.shape[1:-1])
     return words.reshape(len(words), n * words.shape[-1]), n
 
