@@ -21,6 +21,7 @@ from pysnnmed.nn.attention import (
     softmax_attention,
     to_tokens,
 )
+from pysnnmed.nn.attention.exact import EXACT, require_exact_sum
 from pysnnmed.synops import count_synops, qk_counts, sdsa_counts, spike_driven_counts, ssa_counts
 from pysnnmed.testing import check_gradient
 
@@ -347,6 +348,17 @@ def test_what_does_not_fit_is_refused():
         Projection(2, 8, 4, depthwise=True, rng=rng)
     with pytest.raises(ParameterError, match="NoThreshold has no v_threshold to halve"):
         ssa(neuron=NoThreshold())
+
+
+def test_sums_of_columns_that_float32_would_round_are_refused(monkeypatch):
+    with pytest.raises(ParameterError, match="a sum of 16777217 spikes can pass 16777216"):
+        require_exact_sum("gate", 2**24 + 1, np.dtype(np.float32))
+    require_exact_sum("gate", 2**24, np.dtype(np.float32))
+    monkeypatch.setitem(EXACT, np.dtype(np.float32), 11)  # maps of 12 positions, then, are too large
+    for layer in (qk("channel"), driven()):
+        with pytest.raises(ParameterError, match=f"{type(layer).__name__}: a sum of 12 spikes"):
+            layer(Tensor(currents()))
+    qk("token")(Tensor(currents()))
 
 
 def test_neurons_and_gates_can_be_chosen():
