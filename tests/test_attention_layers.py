@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pysnnmed import Tensor, kernels, ops
 from pysnnmed.errors import ParameterError, ShapeError
 from pysnnmed.neurons import IF, LIF, Neuron, preset, run
-from pysnnmed.nn import BatchNorm
 from pysnnmed.nn.attention import (
     DecomposedSelfAttention,
     Projection,
@@ -53,6 +52,7 @@ KINDS = {
     "decomposed": decomposed,
     "decomposed maps": lambda **o: decomposed(fusion="map", **o),
     "decomposed channel": lambda **o: decomposed(axis="channel", **o),
+    "decomposed as in the code": lambda **o: decomposed(fusion="map", output_kernel=1, **o),
     "decomposed without AI": lambda **o: decomposed(removed="AI", **o),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -157,7 +157,7 @@ def test_an_ablation_leaves_its_map_out():
     state = layer.state_dict()
     kept = np.delete(np.arange(4 * CHANNELS), np.arange(CHANNELS, 2 * CHANNELS))
     for name, value in state.items():
-        if name.startswith("norm."):
+        if name.startswith("mixing.norm."):
             state[name] = value[kept]
         elif name == "out.conv.weight":
             state[name] = value[:, kept]
@@ -185,6 +185,22 @@ def test_depthwise_projections_keep_channels_apart_and_pointwise_ones_positions(
         *[True] * 3,
         *[False] * 3,
     ]
+
+
+def test_outputs_may_have_a_depthwise_convolution_of_their_own():
+    plain, extended = decomposed(fusion="map"), decomposed(fusion="map", output_kernel=3, bias=True)
+    width = 4 * CHANNELS
+    assert plain.mixing.conv is None
+    assert extended.mixing.conv.weight.shape == (width, 1, 3, 3)
+    biases = 3 * CHANNELS  # of the convolutions that make Q, K and V
+    assert extended.n_parameters == plain.n_parameters + 9 * width + biases
+    state = calibrated(decomposed, fusion="map").state_dict()
+    extended = decomposed(fusion="map", output_kernel=3).eval()
+    centre = np.zeros((width, 1, 3, 3), np.float32)
+    centre[:, 0, 1, 1] = 1
+    extended.load_state_dict({**state, "mixing.conv.weight": centre})
+    plain.eval().load_state_dict(state)
+    np.testing.assert_array_equal(extended(Tensor(currents())).data, plain(Tensor(currents())).data)
 
 
 # ------------------------------------------------------------------------------------------------ what the papers say
@@ -344,7 +360,7 @@ def test_what_does_not_fit_is_refused():
         ssa(kernel_size=2)
     with pytest.raises(ParameterError, match="kernel_size must be odd"):
         SoftmaxSelfAttention(2, 8, kernel_size=2, rng=rng)
-    with pytest.raises(ParameterError, match="keeps its 8 channels"):
+    with pytest.raises(ParameterError, match="8 channels stay, and do not become 4"):
         Projection(2, 8, 4, depthwise=True, rng=rng)
     with pytest.raises(ParameterError, match="NoThreshold has no v_threshold to halve"):
         ssa(neuron=NoThreshold())
@@ -366,7 +382,6 @@ def test_neurons_and_gates_can_be_chosen():
     assert layer.mixing.neuron == LIF(v_threshold=2.0)
     assert all(projection.neuron.neuron == IF() for projection in layer.projections)
     assert ssa(neuron=IF()).mixing.neuron == IF(v_threshold=0.5)
-    assert isinstance(decomposed().norm, BatchNorm)
     assert "AA+II | AI+IA" in repr(decomposed())
 
 

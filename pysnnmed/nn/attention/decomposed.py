@@ -12,11 +12,10 @@ from ...decomposition import HALVES, SEPARATE, Axis, without
 from ...errors import ParameterError
 from ...synops import AttentionCount
 from ...tensor import Tensor
-from ..norm import BatchNorm
-from ..spiking import Spiking, over_time
 from .base import Around, SpikingAttention
 from .counts import BothCounts, attention_counts, both_counts
 from .forms import Form, decomposed_attention
+from .projection import Projection
 from .tokens import to_tokens
 
 Fusion: TypeAlias = Literal["half", "map"]
@@ -36,6 +35,8 @@ class DecomposedSelfAttention(SpikingAttention):
     most of O1 comes from silent pairs, which are everywhere. The 1x1 that follows sees spikes only. (A 1x1 for each map
     and one more over the halves, with nothing in between, are this one.)
 
+    `output_kernel` is the size of a depthwise convolution of the outputs before their norm, which the authors' code has
+    for each map: it multiplies, for it sees sums and no spikes. None: there is none, as in the equations.
     `removed` ablates a map: it is left out of the sum it belongs to, or, with fusion "map", its channels are.
     The shortcut is that of the membrane; `options` are those of `Around`.
     """
@@ -50,6 +51,7 @@ class DecomposedSelfAttention(SpikingAttention):
         removed: str | None = None,
         axis: Axis = "token",
         form: Form = "linear",
+        output_kernel: int | None = None,
         rng: np.random.Generator,
         **options: Any,
     ):
@@ -60,8 +62,8 @@ class DecomposedSelfAttention(SpikingAttention):
         around = Around(ndim, channels, heads, **options)
         super().__init__(around, rng, project_from=len(self.outputs) * channels)
         self.axis, self.form = axis, form
-        self.norm = BatchNorm(len(self.outputs) * channels)
-        self.mixing = Spiking(around.firing)
+        width = len(self.outputs) * channels
+        self.mixing = Projection(ndim, width, width, output_kernel, depthwise=True, neuron=around.firing, rng=rng)
 
     def attend(self, *spikes: Tensor) -> Tensor:
         steps, batch, channels, *space = spikes[0].shape
@@ -70,7 +72,7 @@ class DecomposedSelfAttention(SpikingAttention):
         mixed = decomposed_attention(q, k, v, self.outputs, form=self.form, axis=self.axis)  # [outputs, T, B, h, N, d]
         scaled = ops.swapaxes(mixed, -1, -2) * (1 / math.sqrt(channels // heads))
         side_by_side = ops.reshape(ops.moveaxis(scaled, 0, 2), (steps, batch, len(self.outputs) * channels, *space))
-        return self.mixing(over_time(self.norm, side_by_side))
+        return self.mixing(side_by_side)
 
     def count(self, *spikes: np.ndarray) -> AttentionCount:
         return attention_counts(*self._tokens(spikes), self.outputs, form=self.form, axis=self.axis)
