@@ -17,8 +17,8 @@ class Projection(Module):
     """Convolution that keeps the size -> batch norm -> neuron. x [T, B, C, *S] -> spikes [T, B, O, *S].
 
     kernel_size 1 mixes the channels of a token, as in Spikformer; a `depthwise` kernel of size 3 mixes its neighbours
-    within a channel, as in MedSpikeFormer; with kernel_size None there is no convolution. Without a neuron the result is
-    the normalised current. The norm takes away a bias of the convolution, which therefore has none unless asked for.
+    within a channel, as in MedSpikeFormer; with kernel_size None there is no convolution. Without a neuron the result
+    is the normalised current. The norm takes away a bias of the convolution, which therefore has none unless asked for.
     Raises ParameterError for an even kernel, or where the number of channels would have to change and cannot.
     """
 
