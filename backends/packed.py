@@ -58,3 +58,12 @@ def unpack(words: np.ndarray, channels: int) -> np.ndarray:
     little = np.ascontiguousarray(words).astype(words.dtype.newbyteorder("<"), copy=False)
     bits = np.unpackbits(little.view(np.uint8), axis=-1, bitorder="little")
     return np.ascontiguousarray(np.moveaxis(bits[..., :channels], -1, 1))
+
+
+def head_masks(channels: int, heads: int) -> np.ndarray:
+    """The bits of a position that belong to each head, of channels / heads channels one after the other: [heads, W]."""
+    kind = word_type(channels)
+    bits = 8 * kind.itemsize
+    head = np.arange(word_count(channels) * bits) // (channels // heads)
+    of_head = (head == np.arange(heads)[:, None]).reshape(heads, -1, bits)
+    return (of_head * (np.uint64(1) << np.arange(bits, dtype=np.uint64))).sum(axis=-1, dtype=np.uint64).astype(kind)

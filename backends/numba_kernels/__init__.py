@@ -26,6 +26,7 @@ _users_choice = numba.config.CACHE_DIR
 if not _users_choice:
     numba.config.CACHE_DIR = _cache_folder()  # read by the decorators of the modules imported below
 
+from .attention import add_rows, coincidences
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
 from .events import layer_scratch, read_out, spiking_layer
 from .neurons import lif_backward, lif_forward
@@ -48,11 +49,13 @@ from .warp import warp_backward, warp_forward
 numba.config.CACHE_DIR = _users_choice
 
 __all__ = [
+    "add_rows",
     "avg_pool_backward",
     "avg_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "channel_moments",
+    "coincidences",
     "conv_backward_input",
     "conv_backward_weight",
     "conv_forward",

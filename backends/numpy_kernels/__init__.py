@@ -1,5 +1,6 @@
 """Reference kernels: what every other backend must compute."""
 
+from .attention import add_rows, coincidences
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
 from .neurons import lif_backward, lif_forward
 from .norm import batch_norm_backward, batch_norm_forward, channel_moments
@@ -20,11 +21,13 @@ from .similarity import lncc
 from .warp import warp_backward, warp_forward
 
 __all__ = [
+    "add_rows",
     "avg_pool_backward",
     "avg_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "channel_moments",
+    "coincidences",
     "conv_backward_input",
     "conv_backward_weight",
     "conv_forward",

@@ -25,7 +25,7 @@ Arithmetic leaves out memory traffic and routing, which dominate on most hardwar
 7(3):731-741). Tables such as "fp32@dram" project memory as well, apart; energies are projections, not measurements.
 """
 
-from .attention import AttentionCount, qk_counts, sdsa_counts, ssa_counts, zero_scores
+from .attention import AttentionCount, qk_counts, sdsa_counts, spike_driven_counts, ssa_counts, zero_scores
 from .costs import ACCESS, ARITHMETIC, PLACEMENTS, TABLES, CostTable, Placement, access_energy, cost_table
 from .counting import (
     SpikeCount,
@@ -104,6 +104,7 @@ __all__ = [
     "record",
     "record_conv",
     "sdsa_counts",
+    "spike_driven_counts",
     "ssa_counts",
     "synapses",
     "through_same_synapses",

@@ -17,17 +17,21 @@ rate: II is dense. Two forms with the same result cost less (q_i, k_j: the spike
 
     reduced   M = 2 Q K^T - q_i - k_j + C,  O1 = M V,  O2 = C u - O1
     linear    M = K^T V [C, Cv],  O1 = Q (2 M - u) + (C u - sum of the rows of M),  O2 = C u - O1
+
+and so do other sums of the maps, such as each of the four by itself: see pysnnmed.decomposition.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from ..decomposition import HALVES, Outputs, checked_outputs, coefficients, complements, products
 from ..errors import ParameterError, ShapeError
 from .counting import matmul_synops
 from .layers import LayerCount
@@ -95,30 +99,82 @@ def ssa_counts(
 
 
 def sdsa_counts(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, form: Literal["literal", "reduced", "linear"] = "linear"
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    form: Literal["literal", "reduced", "linear"] = "linear",
+    outputs: Outputs = HALVES,
 ) -> AttentionCount:
-    """Both outputs O1, O2 [..., N, Cv] of SDSA, as written ("literal") or by one of the forms with the same result."""
+    """The outputs [..., N, Cv] of SDSA, as written ("literal") or by one of the forms with the same result.
+
+    `outputs` are sums of the four maps: O1 and O2, or others (see pysnnmed.decomposition).
+    """
     shape = _checked(q, k, v)
-    n, c, cv = shape.tokens, shape.channels, shape.values
-    both, mixing = _qk(q, k), _spikes(v) * n
-    second_half = shape.maps * (n * cv)  # O2 = C u - O1
-    sum_v, scale_u = _spikes(v), shape.maps * cv  # u = sum of V over tokens, and C u
-    if form == "literal":
-        q_only, k_only = _spikes(q) * n - both, _spikes(k) * n - both
-        neither = shape.maps * n * n * c - both - q_only - k_only
-        products = {"AA": both, "II": neither, "IA": k_only, "AI": q_only}
-        return AttentionCount(
-            form, {**products, "(AA + II) V": mixing, "(IA + AI) V": mixing}, dense=2 * shape.dense_scores
-        )
-    if form == "reduced":
-        terms = {"Q K^T": both, "q": _spikes(q), "k": _spikes(k), "M V": mixing, "u": sum_v}
-        corrections = shape.maps * (2 * n * n + n)  # M - q_i, M - k_j, and C - q_i once for each token
-        return AttentionCount(form, terms, corrections + second_half, scale_u, shape.dense_scores)
-    if form != "linear":
+    count = {"literal": _literal, "reduced": _reduced, "linear": _linear}.get(form)
+    if count is None:
         raise ParameterError(f"sdsa_counts: form must be literal, reduced or linear, not {form!r}")
-    terms = {"K^T V": _kv(k, v), "u": sum_v, "Q M": _spikes(q) * cv}
-    fixed = shape.maps * (2 * c * cv + cv + n * cv)  # 2 M - u, the sum w of the rows of M, C u - w, that at every token
-    return AttentionCount(form, terms, fixed + second_half, scale_u, shape.dense_linear)
+    return count(q, k, v, shape, checked_outputs(outputs))
+
+
+def _literal(q: np.ndarray, k: np.ndarray, v: np.ndarray, shape: _Shape, outputs: Outputs) -> AttentionCount:
+    n = shape.tokens
+    both = _qk(q, k)
+    maps = {"AA": both, "AI": _spikes(q) * n - both, "IA": _spikes(k) * n - both}
+    maps["II"] = shape.maps * n * n * shape.channels - sum(maps.values())
+    terms: Counter[str] = Counter()
+    for output in outputs:
+        terms.update({name: maps[name] for name in output})
+        terms[f"({' + '.join(output)}) V"] += _spikes(v) * n
+    return AttentionCount("literal", dict(terms), dense=len(outputs) * shape.dense_scores)
+
+
+def _reduced(q: np.ndarray, k: np.ndarray, v: np.ndarray, shape: _Shape, outputs: Outputs) -> AttentionCount:
+    n, cv = shape.tokens, shape.values
+    whole = [coefficients(o) for o, other in zip(outputs, complements(outputs), strict=True) if other is None]
+    others = len(outputs) - len(whole)  # C u minus another output
+    terms = {"Q K^T": _qk(q, k)}
+    if any(s.query for s in whole):
+        terms["q"] = _spikes(q)
+    if any(s.key for s in whole):
+        terms["k"] = _spikes(k)
+    terms["M V"] = len(whole) * _spikes(v) * n
+    if others:
+        terms["u"] = _spikes(v)
+    corrections = 0
+    for a, b, c, d in whole:  # M - q_i, M - k_j, and C - q_i once for each token
+        corrections += n * n * (sum([a != 0, b != 0 or d != 0, c != 0]) - 1) + n * (b != 0 and d != 0)
+    adds, macs = shape.maps * (corrections + others * n * cv), shape.maps * cv * (others > 0)
+    dense = shape.maps * n * n * (shape.channels + len(whole) * cv)
+    return AttentionCount("reduced", terms, adds, macs, dense)
+
+
+def _linear(q: np.ndarray, k: np.ndarray, v: np.ndarray, shape: _Shape, outputs: Outputs) -> AttentionCount:
+    n, c, cv = shape.tokens, shape.channels, shape.values
+    plan = products(outputs)
+    terms = {"K^T V": _kv(k, v), "Q M": len(plan.products) * _spikes(q) * cv}
+    if plan.needs_u:
+        terms["u"] = _spikes(v)
+    adds = c * cv * (sum(a != 0 and b != 0 for a, b in plan.products) + plan.needs_w)  # 2 M - u; w, the sum of its rows
+    for reading in plan.readings:
+        row = reading.key != 0 or reading.constant != 0
+        adds += cv * (reading.key != 0 and reading.constant != 0)  # C u - w
+        adds += n * cv * (reading.product is not None and (row or reading.sign < 0))
+    macs = cv * any(reading.constant for reading in plan.readings)
+    dense = shape.maps * n * c * cv * (1 + len(plan.products))
+    return AttentionCount("linear", terms, shape.maps * adds, shape.maps * macs, dense)
+
+
+def spike_driven_counts(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> AttentionCount:
+    """Spike-driven attention (Yao et al. 2023): where Q and K fire both is summed over the tokens and gates V.
+
+    One addition for each coincidence of Q and K at a token and channel; the spikes of K that Q masks, and those of V,
+    pass or stop without arithmetic. The neurons that make the mask are counted as neurons.
+    """
+    _binary(q, k, v)
+    if not q.shape == k.shape == v.shape:
+        raise ShapeError(f"spike_driven_counts: Q, K and V must have one shape, not {q.shape}, {k.shape} and {v.shape}")
+    both = int(np.count_nonzero((q != 0) & (k != 0)))
+    return AttentionCount("spike-driven", {"sum of Q K": both}, dense=q.size, gates=_spikes(k) + _spikes(v))
 
 
 def qk_counts(q: np.ndarray, k: np.ndarray) -> AttentionCount:
