@@ -1,6 +1,6 @@
 """How well affine registration finds a known map: landmark error over random rotations, shifts, scales and shears.
 
-    python examples/affine_recovery.py --data DIR [--case brains] [--n 20] [--json]
+    python benchmarks/affine_recovery.py --data DIR [--case brains] [--n 20] [--json]
 
 Brains: a label map is moved by a random affine map and painted anew, twice the same head or two heads of the atlas
 (whose maps are affinely aligned to each other, so that the error also holds how their anatomies differ). Hippocampus: a

@@ -1,6 +1,6 @@
 """Register pairs that lie anywhere to each other, with --affine and without: mean Dice over held-out pairs.
 
-    python examples/register_unaligned.py --data DIR [--n 20]
+    python benchmarks/register_unaligned.py --data DIR [--n 20]
 
 hippocampus: the 20 held-out pairs of crops of different subjects, as they are, centre on centre and with an affine map
 first; then with the moving crop turned, shifted and scaled at random. brain: painted pairs of the four held-out heads,
