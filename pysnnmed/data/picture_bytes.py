@@ -34,7 +34,7 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
     if status.st_size > max_bytes:
         raise ImageError(f"the file has {status.st_size} bytes, more than the {max_bytes} that are read as a picture")
     with open(path, "rb") as stream:
-        content = stream.read(max_bytes + 1)
+        content = stream.read(status.st_size)  # a larger number would be allocated at once
     if not content:
         raise ImageError("the file is empty; fetch it again")
     return content
