@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 import tracemalloc
 import zlib
 
@@ -10,7 +11,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFile
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -26,7 +27,7 @@ from pysnnmed.data import (
     write_probability,
 )
 from pysnnmed.data.picture_output import PREDICTED, TRUE, contour
-from pysnnmed.errors import FileError, ImageError, ParameterError, ShapeError
+from pysnnmed.errors import FileError, ImageError, MissingExtraError, ParameterError, ShapeError
 
 RNG = np.random.default_rng(5)
 COLOUR = RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)
@@ -160,13 +161,30 @@ def test_every_truncation_is_refused(ending, tmp_path):
         refused(path)
 
 
-@given(position=st.integers(8, 2**31), bit=st.integers(0, 7))
-def test_any_changed_bit_of_a_png_is_found(position, bit, tmp_path_factory):
-    path = tmp_path_factory.mktemp("png") / "a.png"
+def test_a_changed_bit_anywhere_in_a_png_is_found(tmp_path):
+    path = tmp_path / "a.png"
+    content = saved(COLOUR, path).read_bytes()
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        refused(path)
+
+
+@given(ending=st.sampled_from(["jpg", "tif"]), position=st.integers(0, 2**31), bits=st.integers(1, 255))
+@settings(max_examples=150)
+def test_any_changed_byte_is_read_or_refused_with_a_sentence(ending, position, bits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz") / f"a.{ending}"
     content = bytearray(saved(COLOUR, path).read_bytes())
-    content[position % (len(content) - 8) + 8] ^= 1 << bit
+    content[position % len(content)] ^= bits
     path.write_bytes(content)
-    refused(path)
+    try:
+        read_picture(path, max_pixels=2**16)
+    except ImageError as error:
+        sentence = str(error)
+    else:
+        return
+    assert sentence.startswith(f"{path}: ")
 
 
 def test_no_claim_is_allocated(tmp_path):
@@ -229,6 +247,14 @@ def test_pixels_that_would_lose_something_are_refused(tmp_path):
     pages = [PIL.Image.fromarray(GREY)] * 2
     pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
     refused(tmp_path / "p.tif", "one frame")
+
+
+def test_a_missing_pillow_names_the_extra(tmp_path, monkeypatch):
+    path = saved(GREY, tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    for call in (lambda: read_picture(path), lambda: write_mask(path, DISC)):
+        with pytest.raises(MissingExtraError, match=r"pysnnmed\[med\]"):
+            call()
 
 
 def test_a_setting_that_hides_damage_is_refused(tmp_path, monkeypatch):
@@ -311,6 +337,18 @@ def test_labels_of_a_palette_are_its_indices(tmp_path):
     image = PIL.Image.fromarray(labels, mode="P")
     image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
     np.testing.assert_array_equal(read_labels(saved(image, tmp_path / "a.png")), labels)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_labels_of_few_bits_are_what_is_stored(depth, tmp_path):
+    labels = RNG.integers(0, 2**depth, (6, 8), dtype=np.uint8)
+    bits = (labels[..., None] >> np.arange(depth)[::-1]) & 1
+    rows = np.packbits(bits.reshape(6, -1), axis=1)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", 8, 6, depth, 0, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(png_of(header, (b"IDAT", packed)))
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), labels)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png").data[0], labels * (255 // (2**depth - 1)))
 
 
 # ---------------------------------------------------------------------------------------------------- writing

@@ -238,6 +238,7 @@ def test_patients_are_found_in_names(tmp_path):
 def test_a_leak_of_the_folders_own_split_is_found(tmp_path):
     vm_unet(tmp_path)
     assert leaks(read_cases(tmp_path)) == []
+    assert leaks(read_cases(tmp_path, patient="train|c")) == []  # two images of a patient on one side are no leak
     for kind in ("images", "masks"):
         (tmp_path / "val" / kind / "a.png").write_bytes((tmp_path / "train" / kind / "a.png").read_bytes())
         (tmp_path / "val" / kind / "z.png").write_bytes((tmp_path / "train" / kind / "b.png").read_bytes())

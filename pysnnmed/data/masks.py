@@ -65,7 +65,7 @@ def read_labels(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
         decoded = decode(path, max_pixels)
         if decoded.lossy:
             raise ImageError("JPEG changes values, so it cannot hold labels; save them as PNG")
-        return decoded.values if decoded.palette is not None else _one_channel(decoded.values, 0)
+        return decoded.values if decoded.palette is not None else _one_channel(decoded.values, 0) // decoded.spread
 
 
 def _single_channel(decoded: Decoded) -> np.ndarray:

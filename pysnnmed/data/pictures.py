@@ -33,8 +33,19 @@ from .picture_bytes import check_claim, check_png, format_of, png_depth, read_by
 MAX_PIXELS = 2**26  # 8192 x 8192
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-_BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "PA": 16, "RGB": 24, "RGBA": 32}
-_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+_SAMPLES = {
+    "1": 1,
+    "L": 1,
+    "P": 1,
+    "I;16": 1,
+    "I;16L": 1,
+    "I;16B": 1,
+    "I;16N": 1,
+    "LA": 2,
+    "PA": 2,
+    "RGB": 3,
+    "RGBA": 4,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +102,14 @@ def is_picture(path: Path) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A decoded file: `values` [H, W] or [H, W, C] as stored, `palette` [256, 3] where they are indices into it."""
+    """A decoded file: `values` [H, W] or [H, W, C] as stored, `palette` [256, 3] where they are indices into it.
+
+    Grey of less than 8 bits is spread over 0 to 255; `spread` is the factor.
+    """
 
     values: np.ndarray
     palette: np.ndarray | None
+    spread: int
     lossy: bool
     orientation: int
 
@@ -115,10 +130,12 @@ def decode(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Decode
         check_png(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # max_pixels is the limit
+            warnings.simplefilter("ignore")  # about sizes, which max_pixels limits, and about tags that do not matter
             return _decoded(pillow, content, kind, max_pixels)
     except (ImageError, MissingExtraError, MemoryError):
         raise
+    except pillow.DecompressionBombError as error:
+        raise ImageError(f"the header claims more pixels than Pillow decodes ({error})") from error
     except Exception as error:  # on damaged files decoders raise whatever they stumble over
         raise ImageError(
             f"the picture cannot be decoded: it is damaged or cut short ({error}); fetch it again"
@@ -137,7 +154,8 @@ def _decoded(pillow: Any, content: bytes, kind: str, max_pixels: int) -> Decoded
             )
         if kind != "JPEG" and getattr(image, "n_frames", 1) != 1:
             raise ImageError(f"a picture must have one frame, not {image.n_frames}; save the one you mean as PNG")
-        bits = _bits(image, content, kind)
+        depth = _depth(image, content, kind)
+        bits = depth * _SAMPLES[image.mode]
         check_claim(content, kind, (height, width), bits, image.info.get("compression", ""))
         orientation = image.getexif().get(0x0112, 1)  # read before decoding, for TIFF is turned by the decoder
         image.load()
@@ -145,31 +163,28 @@ def _decoded(pillow: Any, content: bytes, kind: str, max_pixels: int) -> Decoded
         upright = operations.exif_transpose(image)
         palette = _palette(upright) if upright.mode in ("P", "PA") else None
         values = _opaque(np.array(upright), image)
-    return Decoded(values, palette, kind == "JPEG", orientation if orientation in range(1, 9) else 1)
+    spread = 255 // (2**depth - 1) if depth < 8 and palette is None else 1
+    return Decoded(values, palette, spread, kind == "JPEG", orientation if orientation in range(1, 9) else 1)
 
 
-def _bits(image: Any, content: bytes, kind: str) -> int:
-    """Bits of a pixel; raises for those kinds of pixels that are not read."""
-    deep = png_depth(content) == 16 if kind == "PNG" else max(_tiff_depths(image), default=8) > 8
-    if image.mode in _GREY_16:
-        return 16
-    if image.mode not in _BITS:
+def _depth(image: Any, content: bytes, kind: str) -> int:
+    """Bits of a sample; raises for those kinds of pixels that are not read."""
+    if image.mode not in _SAMPLES:
         raise ImageError(
             f"a picture must be grey (8 or 16 bits), RGB or of a palette, not of the kind {image.mode!r}; convert it "
             "to PNG, or to NIfTI where its numbers are measurements"
         )
-    if deep:
+    depth = 8
+    if kind == "PNG":
+        depth = png_depth(content)
+    elif kind == "TIFF":
+        found = image.tag_v2.get(258, 1)  # BitsPerSample, 1 where it is missing (TIFF 6.0)
+        depth = max(found) if isinstance(found, tuple) else found
+    if depth > 8 and not image.mode.startswith("I;16"):
         raise ImageError(
             "colour or alpha with 16 bits is not read, for half of them would be lost; save it with 8 bits"
         )
-    if kind == "PNG" and image.mode in ("1", "L", "P"):
-        return png_depth(content)
-    return 1 if kind == "TIFF" and image.mode in ("L", "P") else _BITS[image.mode]  # TIFF may pack 8 pixels in a byte
-
-
-def _tiff_depths(image: Any) -> tuple[int, ...]:
-    found = image.tag_v2.get(258, (8,)) if hasattr(image, "tag_v2") else (8,)
-    return found if isinstance(found, tuple) else (found,)
+    return depth
 
 
 def _palette(image: Any) -> np.ndarray:
