@@ -1,12 +1,13 @@
 """Hashed splits: disjoint, whole, the same for ever, and blind to everything but the patient."""
 
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pysnnmed.data import Case, duplicates, hold_out, split_cases
-from pysnnmed.data.splits import file_digest, place
+from pysnnmed.data.splits import file_digest, pixel_digest, place
 from pysnnmed.errors import ImageError, ParameterError
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -118,3 +119,13 @@ def test_copies_are_found_under_every_name(tmp_path):
     assert duplicates(cases, digest=lambda path: path.name) == []
     with pytest.raises(ImageError, match="absent: cannot be read"):
         file_digest(tmp_path / "absent")
+
+
+def test_a_picture_that_was_stored_anew_is_found_by_its_pixels(tmp_path, rng):
+    pixels = rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    for name in ("a.png", "b.tif"):
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    PIL.Image.fromarray(pixels.reshape(9, 7, 3)).save(tmp_path / "c.png")  # the same bytes in another shape
+    cases = [Case(name, tmp_path / name, None) for name in ("a.png", "b.tif", "c.png")]
+    assert duplicates(cases) == []
+    assert [[case.name for case in group] for group in duplicates(cases, pixel_digest)] == [["a.png", "b.tif"]]

@@ -21,7 +21,7 @@ from .pictures import Picture, read_picture
 from .points import Landmarks, carry, read_landmarks, write_landmarks
 from .resize import resize, resize_mask
 from .slices import slice_spacing, slices_of, volume_of
-from .splits import duplicates, hold_out, split_cases
+from .splits import duplicates, file_digest, hold_out, pixel_digest, split_cases
 from .transforms import read_affine, write_affine
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "displacement_to_voxels",
     "displacement_to_world",
     "duplicates",
+    "file_digest",
     "hold_out",
     "invert",
     "leaks",
@@ -51,6 +52,7 @@ __all__ = [
     "load_volume",
     "normalize_intensity",
     "overlay",
+    "pixel_digest",
     "read_affine",
     "read_cases",
     "read_displacement",

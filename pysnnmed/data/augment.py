@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ParameterError, ShapeError
-from .resize import apply_weights, axis_weights
+from .resize import resample
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,10 @@ def augment(
 
 def _zoomed(picture: np.ndarray, mask: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Both enlarged by `factor` about the centre; what comes from outside repeats the border."""
-    weights = []
-    for size in mask.shape:
+    foreground = mask.astype(np.float32)
+    for axis in (-2, -1):
+        size = mask.shape[axis]
         centre = (size - 1) / 2
         places = np.clip((np.arange(size) - centre) / factor + centre, 0, size - 1)
-        weights.append(axis_weights(places, size, 1 / factor))
-    return apply_weights(picture, *weights), apply_weights(mask.astype(np.float32), *weights) >= 0.5
+        picture, foreground = (resample(data, places, 1 / factor, axis) for data in (picture, foreground))
+    return picture, foreground >= 0.5

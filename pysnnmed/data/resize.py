@@ -8,6 +8,7 @@ add up to 1. Pillow's BILINEAR and the antialiased bilinear of torch follow the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,11 +19,10 @@ from ..errors import ParameterError, ShapeError
 def resize(data: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """`data` [..., H, W] at the height and width `shape`, float32. Values stay within those of the input."""
     height, width = _checked(data, shape)
-    rows, columns = (
-        axis_weights((np.arange(new) + 0.5) * old / new - 0.5, old, old / new)
-        for new, old in zip((height, width), data.shape[-2:], strict=True)
-    )
-    return apply_weights(data, rows, columns)
+    for axis, new in ((-2, height), (-1, width)):
+        step = data.shape[axis] / new
+        data = resample(data, (np.arange(new) + 0.5) * step - 0.5, step, axis)
+    return np.ascontiguousarray(data, np.float32)
 
 
 def resize_mask(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -30,15 +30,23 @@ def resize_mask(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return resize((mask != 0).astype(np.float32), shape) >= 0.5
 
 
-def axis_weights(places: np.ndarray, size: int, step: float) -> np.ndarray:
-    """Weights [len(places), size] of the pixels of an axis for outputs at `places`, in pixels, `step` apart."""
-    weights = np.maximum(0, 1 - np.abs(np.arange(size) - places[:, None]) / max(1.0, step))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+def resample(data: np.ndarray, places: np.ndarray, step: float, axis: int) -> np.ndarray:
+    """Filtered values of `data` at `places` along an axis, in pixels and `step` apart; float32.
 
-
-def apply_weights(data: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`data` [..., H, W] under weights [H', H] and [W', W]: [..., H', W'] float32."""
-    return rows @ data.astype(np.float32, copy=False) @ columns.T
+    Places must lie within half a step of the pixels of the axis.
+    """
+    size, support = data.shape[axis], max(1.0, step)
+    reach = math.ceil(support)
+    near = np.floor(places).astype(np.intp)[:, None] + np.arange(-reach, reach + 2)
+    weights = np.maximum(0, 1 - np.abs(near - places[:, None]) / support) * ((near >= 0) & (near < size))
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    lines = np.moveaxis(data, axis, 0)
+    result = np.zeros((len(places), *lines.shape[1:]), np.float32)
+    column = (slice(None), *[None] * (data.ndim - 1))
+    for pixels, weight in zip(near.clip(0, size - 1).T, weights.T, strict=True):
+        if weight.any():
+            result += lines[pixels] * weight[column]
+    return np.moveaxis(result, 0, axis)
 
 
 def _checked(data: np.ndarray, shape: Sequence[int]) -> tuple[int, int]:

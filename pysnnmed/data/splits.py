@@ -17,8 +17,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import ImageError, ParameterError
 from .cases import Case
+from .pictures import read_picture
 
 _BLOCK = 2**20
 
@@ -86,11 +89,19 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def pixel_digest(path: Path) -> str:
+    """SHA-256 of the pixels of a picture, whatever file they are kept in. Raises as `read_picture` does."""
+    data = read_picture(path).data
+    facts = f"{data.dtype.name} {data.shape} "
+    return hashlib.sha256(facts.encode() + np.ascontiguousarray(data).tobytes()).hexdigest()
+
+
 def duplicates(cases: Sequence[Case], digest: Callable[[Path], str] = file_digest) -> list[tuple[Case, ...]]:
     """The groups of cases that share an image, each in the order of the cases.
 
-    `digest` says what equal means: `file_digest` finds copies of a file; pass one of the pixels to find pictures that
-    were stored anew.
+    `digest` says what equal means: `file_digest` finds copies of a file without decoding it, `pixel_digest` also
+    pictures that were stored anew without loss. A picture that was resized, cropped or stored as JPEG again is found by
+    neither.
     """
     found: dict[str, dict[str, Case]] = defaultdict(dict)
     for case in cases:
