@@ -86,12 +86,20 @@ def test_the_most_compressible_pictures_are_not_taken_for_lies(compression, tmp_
     path = saved(np.zeros((2000, 3000), np.uint8), tmp_path / "a.tif", compression=compression)
     assert not read_picture(path).data.any()
     assert not read_picture(saved(np.zeros((2000, 3000), np.uint8), tmp_path / "a.png")).data.any()
-    assert not read_picture(saved(np.zeros((2000, 3000, 3), np.uint8), tmp_path / "a.jpg", progressive=True)).data.any()
+    for shape in ((2000, 3000), (2000, 3000, 3)):
+        path = saved(np.zeros(shape, np.uint8), tmp_path / "a.jpg", progressive=True, optimize=True, subsampling=2)
+        assert not read_picture(path).data.any()
 
 
 def test_jpeg_is_what_pillow_decodes(tmp_path):
     path = saved(COLOUR, tmp_path / "wrong-ending.png", format="JPEG")
     np.testing.assert_array_equal(read_picture(path).data, np.moveaxis(np.asarray(PIL.Image.open(path)), -1, 0))
+
+
+def test_of_a_jpeg_with_a_preview_the_picture_is_read(tmp_path):
+    large, small = (PIL.Image.fromarray(values) for values in (COLOUR, COLOUR[:4, :4]))
+    large.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[small])
+    assert read_picture(tmp_path / "a.jpg").shape == (9, 12)
 
 
 def test_unit_intensities_end_at_one(tmp_path):

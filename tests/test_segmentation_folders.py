@@ -220,6 +220,10 @@ def test_a_false_description_is_refused(tmp_path):
         description.write_text(text)
         with pytest.raises(ParameterError, match=match):
             read_cases(tmp_path)
+    description.write_text(json.dumps(good))
+    (tmp_path / "labelsTs").mkdir()
+    with pytest.raises(ParameterError, match="imagesTs: cannot be listed"):
+        read_cases(tmp_path)
     description.unlink()
     with pytest.raises(ParameterError, match="cannot be read"):
         read_cases(tmp_path)

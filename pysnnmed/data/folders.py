@@ -133,7 +133,10 @@ def _of_patient(case: Case, pattern: str) -> Case:
 
 
 def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith("."))
+    try:
+        return iter([path for path in folder.iterdir() if not path.name.startswith(".")])
+    except OSError as error:
+        raise ParameterError(f"{folder}: cannot be listed: {error.strerror or error}") from error
 
 
 def _files(folder: Path) -> dict[str, Path]:
