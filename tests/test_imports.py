@@ -25,7 +25,14 @@ STOREYS = [
     "cli testing",
 ]
 STOREY = {room: i for i, rooms in enumerate(STOREYS) for room in rooms.split()}
-ONLY_IN = {"nibabel": {"data"}, "scipy": {"data", "metrics"}, "matplotlib": {"viz"}, "numba": set(), "nir": {"deploy"}}
+ONLY_IN = {
+    "nibabel": {"data"},
+    "scipy": {"data", "metrics"},
+    "PIL": {"data"},
+    "matplotlib": {"viz"},
+    "numba": set(),
+    "nir": {"deploy"},
+}
 FORBIDDEN = {  # finer rules than the storeys
     "deploy": {"train"},
     "metrics": {"tensor", "ops", "nn"},

@@ -2,22 +2,34 @@
 
 from .deformation import folding_fraction, jacobian_determinant, sd_log_jacobian
 from .equivalence import EffectSize, Equivalence, effect_size, equivalence_test
-from .overlap import Confusion, SegmentationScores, dice, iou, mean_dice, nanmean, segmentation_scores
+from .overlap import dice, iou, mean_dice, nanmean
+from .segmentation import (
+    CaseScores,
+    Confusion,
+    SegmentationReport,
+    SegmentationScores,
+    case_scores,
+    segmentation_report,
+    segmentation_scores,
+)
 from .statistics import PairedComparison, bootstrap_interval, compare_paired, paired_t_test, wilcoxon_signed_rank
 from .surface import assd, hausdorff, hd95, surface_distances
 from .surface_distance import SurfaceDistances, compare_surfaces, label_surface_distances
 from .surface_elements import Elements, element_areas, surface_elements
 
 __all__ = [
+    "CaseScores",
     "Confusion",
     "EffectSize",
     "Elements",
     "Equivalence",
     "PairedComparison",
+    "SegmentationReport",
     "SegmentationScores",
     "SurfaceDistances",
     "assd",
     "bootstrap_interval",
+    "case_scores",
     "compare_paired",
     "compare_surfaces",
     "dice",
@@ -34,6 +46,7 @@ __all__ = [
     "nanmean",
     "paired_t_test",
     "sd_log_jacobian",
+    "segmentation_report",
     "segmentation_scores",
     "surface_distances",
     "surface_elements",
