@@ -26,6 +26,7 @@ from unet_graph import (
 
 from pysnnmed import kernels
 from pysnnmed.deploy.executor import Executor
+from pysnnmed.deploy.memory import allocate
 from pysnnmed.deploy.operations import (
     Dynamics,
     Geometry,
@@ -88,12 +89,14 @@ def layer_run(
     """One fused layer on packed spikes, which is the form in which spikes come from the layer before and go on."""
     fused = fitting(lambda bits: convolution(layer, weights, steps, kind, bits), steps)
     sources = tuple(Packed(pack(inputs[name]), inputs[name].shape[1]) for name in layer.sources)
+    shape = inputs[layer.sources[0]].shape[2:]
     with kernels.use_backend("numba"), kernels.use_threads(threads):
         words, _ = kernels.run("spiking_layer", fused, sources, (), ())
+        scratch = allocate(kernels.run("layer_scratch", fused, shape))  # which an executor plans and keeps
 
     def run(visit: Callable[[str, np.ndarray], None] | None = None) -> np.ndarray:
         with kernels.use_backend("numba"), kernels.use_threads(threads):
-            kernels.run("spiking_layer", fused, sources, (), (), words)
+            kernels.run("spiking_layer", fused, sources, (), (), words, scratch)
         return words
 
     run.unpacked = lambda: unpack(run(), layer.channels)  # type: ignore[attr-defined]
