@@ -1,0 +1,91 @@
+"""RESULTS.md: the tables of all experiments that a folder has results of, and what they ran on.
+
+The folder holds `results/setting.json`, the recipe, seeds and backend of all of them, `results/NAME.csv`, the rows of
+an experiment, and perhaps `sentences.toml`: what a person makes of the results that lie beside it, NAME = "sentences".
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pysnnmed.data.files import write_text
+from pysnnmed.errors import ParameterError
+from pysnnmed.train.recipe import Recipe
+
+from . import EXPERIMENTS
+from .tables import read_rows
+
+INTRODUCTION = """# The paper's findings, run again at a small size
+
+Made by `examples/experiments/run.py` from the CSV files in `results/`; only the paragraphs that begin with **Found**
+are written by hand. SpikeReg: arXiv 2605.25144. These are generated shapes and a small network: what holds here need
+not hold on scans, nor at the paper's size."""
+
+READING = """Scores: mean over the held-out pairs, then mean ± standard deviation over seeds. Differences: of the means
+over seeds, pair by pair, with 95 % bootstrap interval and p of a paired t-test, not corrected for the number of
+comparisons. They speak of these networks on other pairs, not of other trainings: that is what the deviation over seeds
+is for."""
+
+
+def claim(out: Path, recipe: Recipe, seeds: Sequence[int], backend: str) -> None:
+    """Make `out` the folder of this setting. Raises ParameterError if it has results of another one."""
+    note = out / "results" / "setting.json"
+    setting = {"recipe": asdict(recipe), "seeds": list(seeds), "backend": backend}
+    text = json.dumps(setting, indent=1, sort_keys=True) + "\n"
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise ParameterError(f"{out}: has results of another recipe, seeds or backend; give another folder with --out")
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_text(note, text)
+
+
+def document(out: Path) -> str:
+    """The text of RESULTS.md."""
+    results = out / "results"
+    parts = [INTRODUCTION, _setting(json.loads((results / "setting.json").read_text(encoding="utf-8"))), READING]
+    sentences = _sentences(out)
+    for number, (name, experiment) in enumerate(EXPERIMENTS.items(), start=1):
+        path = results / f"{name}.csv"
+        if not path.exists():
+            continue
+        parts += [f"## {number}. {experiment.TITLE}", experiment.ABOUT.strip(), experiment.section(read_rows(path))]
+        if name in sentences:
+            parts.append(f"**Found.** {sentences[name].strip()}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentences(out: Path) -> dict[str, str]:
+    path = out / "sentences.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _setting(setting: dict[str, Any]) -> str:
+    """What all experiments share, in words."""
+    recipe = setting["recipe"]
+    network, data, loss = recipe["network"], recipe["data"], recipe["loss"]
+    teacher, tuning, conversion = recipe["teacher"], recipe["finetune"], recipe["conversion"]
+    grid = "×".join(map(str, data["grid"]))
+    lncc = "squared" if loss["squared"] else "signed"
+    return "\n".join(
+        [
+            f"* Network: encoder {_list(network['encoder'])}, decoder {_list(network['decoder'])}, head "
+            f"{network['head_kernel']}³, stationary velocity, {network['integration_steps']} squarings; T = "
+            f"{network['steps']}.",
+            f"* Data: generated pairs of {grid} voxels, 8 labels. {data['generated_pairs']} training pairs, others for "
+            f"each seed; {data['held_out_pairs']} held-out pairs, the same for all. Seeds {_list(setting['seeds'])}.",
+            f"* Teacher: {teacher['steps']} steps of Adam at {teacher['learning_rate']:g}. Conversion: percentile "
+            f"{conversion['percentile']:g} over {conversion['examples']} training pairs. Fine-tuning: "
+            f"{tuning['steps']} steps at {tuning['learning_rate']:g}. One pair a step.",
+            f"* Loss: {lncc} LNCC of window {loss['window']}, diffusion {loss['diffusion']:g}, rate penalty l1 "
+            f"{loss['rate_l1']:g}, l2 {loss['rate_l2']:g} at a target of {loss['rate_target']:g}.",
+            f"* Backend {setting['backend']}, float32, one thread.",
+        ]
+    )
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
