@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .bench import Bench, Variant
-from .counts import counted
+from .counts import TABLE, counted
 from .tables import Row, difference, markdown, mean_sd, over_pairs, values_of, where
 
 
@@ -41,5 +41,6 @@ def compared(rows: Sequence[Row], title: str, reference: str) -> str:
             line.append(mean_sd(over_pairs(chosen, "ratio"), digits=2))
         lines.append(line)
     if counts:
-        header += ["SynOps, 10⁶", "projected, µJ", "times less than analog"]
+        (steps,) = values_of(rows, "steps")
+        header += ["SynOps, 10⁶", f"projected, µJ ({TABLE}, T = {steps})", "times less than analog"]
     return markdown(header, lines)

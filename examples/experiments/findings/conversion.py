@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .bench import Bench, Variant
 from .equivalence import equivalence_test
-from .tables import Row, difference, markdown, mean_sd, over_pairs, over_seeds, values_of, where
+from .tables import Row, difference, gain_kept, markdown, mean_sd, over_pairs, over_seeds, values_of, where
 
 NAME = "conversion"
 TITLE = "Conversion and fine-tuning against the analog teacher"
@@ -16,7 +16,7 @@ TUNED, SCRATCH = "converted, fine-tuned", "not converted, trained as long"
 ABOUT = f"""\
 The paper reports a mean Dice of 0.7474 against 0.7480 for its teacher, p = 0.67, on 19 pairs. A test that finds no
 difference has not shown that there is none, so equivalence is tested too, within a margin of {MARGIN} Dice (two
-one-sided t-tests). The fine-tuned network has had more training steps than its teacher; `{LONGER}` has had as many.
+one-sided t-tests). The fine-tuned network has had more training steps than its teacher; *{LONGER}* has had as many.
 """
 
 
@@ -46,12 +46,13 @@ def section(rows: Sequence[Row]) -> str:
                 str(name),
                 mean_sd(over_pairs(chosen, "dice")),
                 "–" if name == TEACHER else difference(chosen, teacher),
+                gain_kept(chosen, teacher),
                 mean_sd(over_pairs(chosen, "folding"), digits=3),
                 mean_sd(over_pairs(chosen, "rate"), digits=1, factor=100),
             )
         )
     before = mean_sd(over_pairs(teacher, "before")[:1])
-    header = ("network", f"Dice (before: {before})", "minus teacher", "folding, %", "rate, %")
+    header = ("network", f"Dice (before: {before})", "minus teacher", "gain kept, %", "folding, %", "rate, %")
     return "\n\n".join([markdown(header, lines), *_tests(rows)])
 
 
@@ -66,5 +67,5 @@ def _tests(rows: Sequence[Row]) -> list[str]:
             for s in values_of(a, "seed")
         ]
         each = ", ".join(f"{test.p:.2g}" for test in single)
-        paragraphs.append(f"*{name}* against *{against}*: {whole}; of the single seeds p = {each}.")
+        paragraphs.append(f"*{name}* against *{against}*, means over seeds: {whole}; single seeds: p = {each}.")
     return paragraphs

@@ -7,6 +7,7 @@ an experiment, and perhaps `sentences.toml`: what a person makes of the results 
 from __future__ import annotations
 
 import json
+import textwrap
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,10 +27,10 @@ Made by `examples/experiments/run.py` from the CSV files in `results/`; only the
 are written by hand. SpikeReg: arXiv 2605.25144. These are generated shapes and a small network: what holds here need
 not hold on scans, nor at the paper's size."""
 
-READING = """Scores: mean over the held-out pairs, then mean ± standard deviation over seeds. Differences: of the means
-over seeds, pair by pair, with 95 % bootstrap interval and p of a paired t-test, not corrected for the number of
-comparisons. They speak of these networks on other pairs, not of other trainings: that is what the deviation over seeds
-is for."""
+READING = """Scores: mean over the held-out pairs, then mean ± standard deviation over seeds. Differences: mean ±
+deviation over seeds, compared seed by seed; then the 95 % bootstrap interval and p of a paired t-test of the means over
+seeds, pair by pair, not corrected for the number of comparisons. Interval and p speak of these networks on other pairs,
+the deviation speaks of other trainings: a difference is one where both say so."""
 
 
 def claim(out: Path, recipe: Recipe, seeds: Sequence[int], backend: str) -> None:
@@ -52,10 +53,14 @@ def document(out: Path) -> str:
         path = results / f"{name}.csv"
         if not path.exists():
             continue
-        parts += [f"## {number}. {experiment.TITLE}", experiment.ABOUT.strip(), experiment.section(read_rows(path))]
+        parts += [f"## {number}. {experiment.TITLE}", _filled(experiment.ABOUT), experiment.section(read_rows(path))]
         if name in sentences:
-            parts.append(f"**Found.** {sentences[name].strip()}")
+            parts.append(_filled(f"**Found.** {sentences[name]}"))
     return "\n\n".join(parts) + "\n"
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(paragraph, 120, break_on_hyphens=False)
 
 
 def _sentences(out: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import rates
 from .bench import Bench, Variant
 from .comparison import compared
 from .counts import counted
@@ -11,10 +12,10 @@ from .tables import Row, where
 
 NAME = "neurons"
 TITLE = "Leak and reset"
-ABOUT = """\
+ABOUT = f"""\
 A leak multiplies the membrane by β in every step; a hard reset sets it to 0 after a spike instead of subtracting the
-threshold. The paper's neurons leak and are reset to 0; conversion assumes neither. SynOps and projected energy are
-counted as in the experiment before this one: fp32, arithmetic alone.
+threshold. The paper's neurons leak and are reset to 0; conversion assumes neither. All start at half a threshold, and
+all were converted at one percentile. SynOps and projected energy: as under *{rates.TITLE}*.
 """
 VARIANTS = [
     Variant("no leak, soft reset"),

@@ -12,8 +12,8 @@ NAME = "rates"
 TITLE = "Spike rate against accuracy"
 ABOUT = """\
 The penalty is the sum over layers of l1 ρ + l2 (ρ - target)², ρ the rate of a layer. SynOps are exact counts for one
-pair, all T steps. The projected energy is that of the arithmetic alone by the table fp32 (45 nm, Horowitz 2014) at the
-T and the rate of the row, neurons and biases included, memory and routing not.
+pair, all T steps. The projected energy is that of their arithmetic alone by the table fp32 (45 nm, Horowitz 2014) at
+the rate of the row, neurons and biases included, memory and routing not; the analog network multiplies its zeros too.
 """
 VARIANTS = [
     Variant("no penalty", loss={"rate_l1": 0.0, "rate_l2": 0.0}),

@@ -66,15 +66,18 @@ def values_of(rows: Iterable[Row], key: str) -> list[str | int | float]:
 
 
 def over_pairs(rows: Sequence[Row], column: str) -> np.ndarray:
-    """Means over the pairs of each seed [seeds]; empty where no row has the column."""
-    seeds = values_of(rows, "seed")
+    """Means over the pairs of each seed [seeds], in the order of seeds; empty where no row has the column."""
+    seeds = sorted(values_of(rows, "seed"))
     means = [np.mean([row[column] for row in where(rows, seed=s) if column in row] or [math.nan]) for s in seeds]
     return np.array([m for m in means if not math.isnan(m)], np.float64)
 
 
 def over_seeds(rows: Sequence[Row], column: str) -> np.ndarray:
-    """Means over the seeds of each pair [pairs]. Raises ParameterError where seeds do not have the same pairs."""
-    pairs, seeds = values_of(rows, "pair"), values_of(rows, "seed")
+    """Means over the seeds of each pair [pairs], in the order of pairs, so that two such lists can be compared.
+
+    Raises ParameterError where seeds do not have the same pairs.
+    """
+    pairs, seeds = sorted(values_of(rows, "pair")), sorted(values_of(rows, "seed"))
     table = {(row["pair"], row["seed"]): row[column] for row in rows}
     if len(table) != len(rows) or len(table) != len(pairs) * len(seeds):
         raise ParameterError(
@@ -97,11 +100,21 @@ def mean_sd(values: np.ndarray, digits: int = 4, factor: float = 1.0) -> str:
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
+def gain_kept(rows: Sequence[Row], reference: Sequence[Row]) -> str:
+    """The gain in Dice in per cent of the reference's, by seed; a dash where that has none."""
+    gain, whole = (over_pairs(r, "dice") - over_pairs(r, "before") for r in (rows, reference))
+    return mean_sd(gain / whole, digits=1, factor=100) if whole.all() else "–"
+
+
 def difference(rows: Sequence[Row], reference: Sequence[Row], column: str = "dice") -> str:
-    """Mean difference over pairs of the means over seeds, its 95 % bootstrap interval, and p of a paired t-test."""
+    """Mean difference and its deviation over seeds; then, pair by pair, of the means over seeds, interval and p.
+
+    The interval is a 95 % bootstrap interval of the mean, p that of a paired t-test.
+    """
     compared = compare_paired(over_seeds(rows, column), over_seeds(reference, column))
-    low, high = compared.interval
-    return f"{compared.difference:+.4f} [{low:+.4f}, {high:+.4f}], p = {compared.t_test.p:.2g}"
+    by_seed, (low, high) = over_pairs(rows, column) - over_pairs(reference, column), compared.interval
+    deviation = f" ± {by_seed.std(ddof=1):.4f}" if by_seed.size > 1 else ""
+    return f"{compared.difference:+.4f}{deviation} [{low:+.4f}, {high:+.4f}], p = {compared.t_test.p:.2g}"
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

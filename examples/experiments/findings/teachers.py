@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from .bench import Bench, Variant
-from .tables import Row, difference, markdown, mean_sd, over_pairs, values_of, where
+from .tables import Row, difference, gain_kept, markdown, mean_sd, over_pairs, values_of, where
 
 NAME = "teachers"
 TITLE = "Teachers that have seen labels"
@@ -40,20 +38,26 @@ def run(bench: Bench) -> list[Row]:
 
 
 def section(rows: Sequence[Row]) -> str:
-    """The table; `kept` is the share of the teacher's gain in Dice that the fine-tuned network has."""
+    """The table; the gain kept is that of the fine-tuned network, in per cent of its teacher's."""
     lines = []
     for name in values_of(rows, "variant"):
         stages = {stage: where(rows, variant=name, stage=stage) for stage in ("teacher", "converted", "fine-tuned")}
-        gains = {stage: over_pairs(r, "dice") - over_pairs(r, "before") for stage, r in stages.items()}
-        kept = (gains["fine-tuned"] / gains["teacher"]) if gains["teacher"].all() else np.array([])
         lines.append(
             (
                 str(name),
                 *(mean_sd(over_pairs(r, "dice")) for r in stages.values()),
                 difference(stages["fine-tuned"], stages["teacher"]),
-                mean_sd(kept, digits=1, factor=100),
+                gain_kept(stages["fine-tuned"], stages["teacher"]),
                 mean_sd(over_pairs(stages["fine-tuned"], "folding"), digits=3),
             )
         )
-    header = ("teacher", "Dice, teacher", "converted", "fine-tuned", "fine-tuned - teacher", "kept, %", "folding, %")
+    header = (
+        "teacher",
+        "Dice, teacher",
+        "converted",
+        "fine-tuned",
+        "fine-tuned minus teacher",
+        "gain kept, %",
+        "folding, %",
+    )
     return markdown(header, lines)
