@@ -10,12 +10,10 @@ import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from examples.experiments.findings import EXPERIMENTS, energy
 from examples.experiments.findings.bench import Bench, Variant
 from examples.experiments.findings.document import claim, document
-from examples.experiments.findings.equivalence import equivalence_test
 from examples.experiments.findings.tables import (
     difference,
     markdown,
@@ -193,25 +191,6 @@ def test_cells_say_mean_and_deviation_over_seeds():
     )
 
 
-@given(st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=30), st.floats(0.001, 0.1))
-def test_equivalence_is_two_one_sided_tests(differences, margin):
-    d = np.array(differences) + np.linspace(0, 1e-3, len(differences))
-    b = np.linspace(0.5, 0.8, d.size)
-    test = equivalence_test(b + d, b, margin)
-    d = (b + d) - b
-    above, below = (
-        stats.ttest_1samp(d, -margin, alternative="greater"),
-        stats.ttest_1samp(d, margin, alternative="less"),
-    )
-    assert test.p == pytest.approx(max(above.pvalue, below.pvalue), abs=1e-6)
-    assert test.equivalent == (test.p < 0.05)
-
-
-def test_a_margin_is_positive():
-    with pytest.raises(ParameterError, match="margin must be positive, not 0"):
-        equivalence_test(np.zeros(3), np.ones(3), 0)
-
-
 # --- energy
 
 
@@ -238,9 +217,10 @@ def test_ratios_are_those_of_the_counts(tmp_path):
 
 
 def test_a_folder_of_results_belongs_to_one_setting(tmp_path):
-    claim(tmp_path, QUICK, (0, 1), "numpy")
-    claim(tmp_path, QUICK, (0, 1), "numpy")
-    for recipe, seeds, backend in ((FULL, (0, 1), "numpy"), (QUICK, (0,), "numpy"), (QUICK, (0, 1), "numba")):
+    quick, full = HERE / "quick.toml", HERE / "recipe.toml"
+    claim(tmp_path, quick, (0, 1), "numpy")
+    claim(tmp_path, quick, (0, 1), "numpy")
+    for recipe, seeds, backend in ((full, (0, 1), "numpy"), (quick, (0,), "numpy"), (quick, (0, 1), "numba")):
         with pytest.raises(ParameterError, match="has results of another recipe, seeds or backend"):
             claim(tmp_path, recipe, seeds, backend)
 
@@ -251,7 +231,7 @@ def test_the_committed_document_is_made_of_the_committed_tables():
 
 def test_the_committed_results_are_of_the_committed_recipe(tmp_path):
     setting = json.loads((HERE / "results" / "setting.json").read_text(encoding="utf-8"))
-    claim(tmp_path, FULL, range(3), "numba")
+    claim(tmp_path, HERE / "recipe.toml", range(3), "numba")
     assert setting == json.loads((tmp_path / "results" / "setting.json").read_text(encoding="utf-8"))
     assert {path.stem for path in (HERE / "results").glob("*.csv")} == set(EXPERIMENTS)
 

@@ -32,9 +32,9 @@ def main(arguments: argparse.Namespace) -> None:
     # a toy is done before its kernels are compiled
     backend = arguments.backend or (kernels.REFERENCE if arguments.quick else kernels.fastest())
     if arguments.names != [TABLES]:
-        recipe, seeds = load_recipe(HERE / ("quick.toml" if arguments.quick else "recipe.toml")), range(arguments.seeds)
+        recipe, seeds = HERE / ("quick.toml" if arguments.quick else "recipe.toml"), range(arguments.seeds)
         claim(out, recipe, seeds, backend)
-        bench = Bench(recipe, seeds, out / "runs", report=lambda line: print(line, flush=True))
+        bench = Bench(load_recipe(recipe), seeds, out / "runs", report=lambda line: print(line, flush=True))
         names = list(EXPERIMENTS) if ALL in arguments.names else arguments.names
         with kernels.use_backend(backend), kernels.use_threads(1):
             for name in names:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pysnnmed.metrics import equivalence_test
+
 from .bench import Bench, Variant
-from .equivalence import equivalence_test
 from .tables import Row, difference, gain_kept, markdown, mean_sd, over_pairs, over_seeds, values_of, where
 
 NAME = "conversion"

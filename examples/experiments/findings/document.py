@@ -1,7 +1,8 @@
 """RESULTS.md: the tables of all experiments that a folder has results of, and what they ran on.
 
-The folder holds `results/setting.json`, the recipe, seeds and backend of all of them, `results/NAME.csv`, the rows of
-an experiment, and perhaps `sentences.toml`: what a person makes of the results that lie beside it, NAME = "sentences".
+The folder holds `results/setting.json`, what the recipe's file says, seeds and backend of all of them,
+`results/NAME.csv`, the rows of an experiment, and perhaps `sentences.toml`: what a person makes of the results that lie
+beside it, NAME = "sentences".
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ import json
 import textwrap
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pysnnmed.data.files import write_text
 from pysnnmed.errors import ParameterError
-from pysnnmed.train.recipe import Recipe
 
 from . import EXPERIMENTS
 from .tables import read_rows
@@ -33,10 +32,14 @@ seeds, pair by pair, not corrected for the number of comparisons. Interval and p
 the deviation speaks of other trainings: a difference is one where both say so."""
 
 
-def claim(out: Path, recipe: Recipe, seeds: Sequence[int], backend: str) -> None:
-    """Make `out` the folder of this setting. Raises ParameterError if it has results of another one."""
+def claim(out: Path, recipe: Path, seeds: Sequence[int], backend: str) -> None:
+    """Make `out` the folder of this recipe's file, seeds and backend. ParameterError if it has results of others.
+
+    What counts is what the file says: a new option of the package, at its default, is no other recipe.
+    """
     note = out / "results" / "setting.json"
-    setting = {"recipe": asdict(recipe), "seeds": list(seeds), "backend": backend}
+    table = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    setting = {"recipe": table, "seeds": list(seeds), "backend": backend}
     text = json.dumps(setting, indent=1, sort_keys=True) + "\n"
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise ParameterError(f"{out}: has results of another recipe, seeds or backend; give another folder with --out")
@@ -73,8 +76,8 @@ def _setting(setting: dict[str, Any]) -> str:
     recipe = setting["recipe"]
     network, data, loss = recipe["network"], recipe["data"], recipe["loss"]
     teacher, tuning, conversion = recipe["teacher"], recipe["finetune"], recipe["conversion"]
-    grid = "×".join(map(str, data["grid"]))
     lncc = "squared" if loss["squared"] else "signed"
+    grid = "×".join(map(str, data["grid"]))
     return "\n".join(
         [
             f"* Network: encoder {_list(network['encoder'])}, decoder {_list(network['decoder'])}, head "
