@@ -2,7 +2,7 @@
 
 The folder holds `results/setting.json`, what the recipe's file says, seeds and backend of all of them,
 `results/NAME.csv`, the rows of an experiment, and perhaps `sentences.toml`: what a person makes of the results that lie
-beside it, NAME = "sentences".
+beside it, NAME = "sentences", and of all of them together, note = "sentences".
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from .tables import read_rows
 
 INTRODUCTION = """# The paper's findings, run again at a small size
 
-Made by `examples/experiments/run.py` from the CSV files in `results/`; only the paragraphs that begin with **Found**
-are written by hand. SpikeReg: arXiv 2605.25144. These are generated shapes and a small network: what holds here need
-not hold on scans, nor at the paper's size."""
+Made by `examples/experiments/run.py` from the CSV files in `results/`; only the paragraphs that begin with **Note** or
+**Found** are written by hand. SpikeReg: arXiv 2605.25144. These are generated shapes and a small network: what holds
+here need not hold on scans, nor at the paper's size."""
 
+NOTE = "note"
 READING = """Scores: mean over the held-out pairs, then mean ± standard deviation over seeds. Differences: mean ±
 deviation over seeds, compared seed by seed; then the 95 % bootstrap interval and p of a paired t-test of the means over
 seeds, pair by pair, not corrected for the number of comparisons. Interval and p speak of these networks on other pairs,
@@ -52,6 +53,8 @@ def document(out: Path) -> str:
     results = out / "results"
     parts = [INTRODUCTION, _setting(json.loads((results / "setting.json").read_text(encoding="utf-8"))), READING]
     sentences = _sentences(out)
+    if NOTE in sentences:
+        parts.append(_filled(f"**Note.** {sentences[NOTE]}"))
     for number, (name, experiment) in enumerate(EXPERIMENTS.items(), start=1):
         path = results / f"{name}.csv"
         if not path.exists():
