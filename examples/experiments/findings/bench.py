@@ -127,7 +127,7 @@ class Bench:
         """The spiking network of a variant after fine-tuning."""
         origin = "random"
         if variant.converted:
-            origin = f"teacher {json.dumps(dict(variant.teacher_loss))}, percentile {self._percentile(variant)}"
+            origin = f"teacher {asdict(self._loss(variant.teacher_loss))}, percentile {self._percentile(variant)}"
         loss, finetune = self._loss(variant.loss), self.recipe.finetune
         teacher = self.teacher(seed, variant.teacher_loss) if loss.distillation else None
         return self._trained("spiking", self.converted(seed, variant), finetune, loss, seed, origin, teacher)
