@@ -60,6 +60,7 @@ def configs(draw):
         head_kernel=draw(st.sampled_from([1, 3])),
         displacement_scale=draw(st.sampled_from([1.0, 2.0])),
         leak=draw(st.sampled_from([1.0, 0.5])),
+        reset=draw(st.sampled_from(["soft", "hard"])),
     )
 
 

@@ -104,6 +104,20 @@ def test_a_leak_is_counted_as_what_it_is(rng, changes, multiplies, shifts):
     assert total.leak_shifts == shifts * total.neuron_updates
 
 
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_a_reset_is_counted_as_what_it_is(rng, reset):
+    config = SpikeRegConfig(encoder=(3, 4), decoder=(3,), steps=2, reset=reset)
+    images = rng.random((1, 2, 8, 8, 8), dtype=np.float32)
+    network = SpikeReg(config, rng)
+    for layer in config.layers():  # make the untrained network fire
+        network.unit(layer.name).conv.bias.data += np.float32(0.3)
+    _, spikes = predict(network, *images[0])
+    total, fired = count_operations(config, images, spikes).total, sum(int(s.sum()) for s in spikes.values())
+    expected = {"soft": (fired, 0), "hard": (0, fired)}[reset]
+    assert (total.reset_subtractions, total.reset_writes) == expected
+    assert fired > 0
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=["full", "quarter"])
 def test_the_analog_network_has_the_macs_of_the_spiking_report_and_zeros(config, rng):
     images = rng.random((1, 2, 8, 16, 8), dtype=np.float32)

@@ -106,6 +106,17 @@ def test_batch_companions_do_not_matter(kind, rng):
     np.testing.assert_allclose(alone, together[:1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("reset", "counts"), [("soft", [2, 3, 4, 5]), ("hard", [2, 3, 3, 5])])
+def test_the_configuration_says_what_a_spike_leaves_behind(reset, counts, rng):
+    """Constant currents over 5 steps: subtraction keeps what is above the threshold, a hard reset loses it."""
+    config = SpikeRegConfig(encoder=(3,), decoder=(2,), steps=5, reset=reset)
+    network = SpikeReg(config, rng)
+    current = np.array([0.375, 0.625, 0.75, 1.0], np.float32).reshape(1, 4, 1, 1, 1)
+    for layer in config.layers():
+        spikes = network.unit(layer.name).neuron(Tensor(current), steps=5)
+        assert spikes.data.sum(axis=0).ravel().tolist() == counts
+
+
 def test_decoder_depth_sets_the_resolution_of_the_head():
     assert [c.head_stride for c in CONFIGS] == [1, 4, 1]
     assert PRESETS["tiny"].head_stride == 1
@@ -122,6 +133,7 @@ def test_decoder_depth_sets_the_resolution_of_the_head():
         {"ndim": 4},
         {"head_kernel": 2},
         {"encoder": (0, 2, 3)},
+        {"reset": "none"},
     ],
 )
 def test_impossible_configurations_are_refused(wrong):

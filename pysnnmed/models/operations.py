@@ -145,7 +145,7 @@ def _neurons(
         return
     fired, steps = spikes[layer.name], config.steps
     leak: synops.Leak = "multiply" if config.learn_leak else synops.leak_of(config.leak_of(layer.name))
-    reset: synops.Reset = "hard" if config.mode == "paper" else "soft"
+    reset: synops.Reset = "hard" if config.mode == "paper" else config.reset
     for i, train in enumerate(_populations(fired, config)):
         count = train[0].size
         parts = [

@@ -93,7 +93,7 @@ def train(recipe: Recipe, data: Path | None, out: Path, *, report: Callable[[str
     )
 
     teacher = Teacher(recipe.network, np.random.default_rng([recipe.seed, 1]))
-    _run_stage("teacher", teacher, recipe.teacher, recipe.loss, sampler, held_out, labels, out, recipe.seed + 1)
+    run_stage("teacher", teacher, recipe.teacher, recipe.loss, sampler, held_out, labels, out, recipe.seed + 1)
     spiking = SpikeReg(recipe.network, np.random.default_rng([recipe.seed, 2]))
     teacher.eval()
     examples = _examples(sampler, recipe)
@@ -103,7 +103,7 @@ def train(recipe: Recipe, data: Path | None, out: Path, *, report: Callable[[str
             f"saturated {100 * layer.saturated:.2f} %, rate {layer.rate:.3f}"
         )
     report(f"converted, before fine-tuning: {means(evaluate_pairs(spiking, held_out, labels))}")
-    _run_stage(
+    run_stage(
         "spiking", spiking, recipe.finetune, recipe.loss, sampler, held_out, labels, out, recipe.seed + 2, teacher
     )
     facts = {"recipe": recipe.name, "spacing": recipe.data.spacing, "align": recipe.data.align}
@@ -114,7 +114,7 @@ def train(recipe: Recipe, data: Path | None, out: Path, *, report: Callable[[str
     return out / "spiking.safetensors"
 
 
-def _run_stage(
+def run_stage(
     name: str,
     network: Teacher | SpikeReg,
     stage: StageRecipe,
@@ -126,6 +126,10 @@ def _run_stage(
     seed: int,
     teacher: Teacher | None = None,
 ) -> None:
+    """Train `network` for one stage in the folder `out / name`, on from its checkpoint there if it has one.
+
+    The scores on the `held_out` pairs go to the log and decide nothing. `teacher` is whom distillation learns from.
+    """
     cycle = stage.steps // stage.cycles
     down = warm_up_cosine(stage.warm_up, cycle, stage.final_learning_rate / stage.learning_rate)
     schedule = Schedule(

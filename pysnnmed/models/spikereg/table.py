@@ -59,6 +59,8 @@ class SpikeRegConfig:
     head_kernel         kernel size of the head
     displacement_scale  voxels of the head's grid per unit of its output
     leak                beta of the neurons, 1 for none
+    reset               what a spike does to a membrane of the mode "sound": "soft" subtracts the threshold, "hard" sets
+                        it to 0, as the mode "paper" always does
     learn_leak          whether fine-tuning may change the leak of each layer
     learn_threshold     whether fine-tuning may change the threshold of each layer
     negative_slope      slope of the teacher's activation below zero: 0 is ReLU, else LeakyReLU, whose negative part
@@ -82,6 +84,7 @@ class SpikeRegConfig:
     head_kernel: int = 1
     displacement_scale: float = 1.0
     leak: float = 1.0
+    reset: Literal["soft", "hard"] = "soft"
     learn_leak: bool = False
     learn_threshold: bool = False
     negative_slope: float = 0.0
@@ -114,6 +117,8 @@ class SpikeRegConfig:
                 f"SpikeRegConfig: steps must be at least 1, integration_steps at least 0, ndim 2 or 3 and head_kernel "
                 f"odd, not {self.steps}, {self.integration_steps}, {self.ndim}, {self.head_kernel}"
             )
+        if self.reset not in ("soft", "hard"):
+            raise ParameterError(f"SpikeRegConfig: reset must be 'soft' or 'hard', not {self.reset!r}")
         self._check_mode()
 
     def _check_mode(self) -> None:
@@ -209,7 +214,7 @@ class SpikeRegConfig:
     def analog(self) -> SpikeRegConfig:
         """What of this the teacher knows; the rest is put back to the defaults."""
         plain = SpikeRegConfig()
-        of_neurons = ("steps", "leak", "learn_leak", "learn_threshold", "mode", *PAPER_ONLY)
+        of_neurons = ("steps", "leak", "reset", "learn_leak", "learn_threshold", "mode", *PAPER_ONLY)
         return replace(self, **{name: getattr(plain, name) for name in of_neurons})
 
     def to_dict(self) -> dict[str, Any]:

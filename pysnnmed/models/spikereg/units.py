@@ -117,7 +117,7 @@ def spiking_unit(
                 **{f.name: getattr(neuron, f.name) for f in dataclasses.fields(neuron)}, winners=winners
             )
         return NormedUnit(conv, BatchNorm(layer.out_channels), Spiking(neuron, store_threshold=True, **learnt))
-    neuron = LIF(beta=config.leak, v_threshold=1.0, v_initial=0.5, reset="soft")
+    neuron = LIF(beta=config.leak, v_threshold=1.0, v_initial=0.5, reset=config.reset)
     slope, negative = config.negative_slope, None
     if slope:
         # A current of -slope x against a threshold of 1, in units that spare the multiplication.
