@@ -2,11 +2,11 @@
 
 A layer of 3x3x3 convolution and neurons, int8 weights, runs on random spikes on one thread (or --threads N). The law is
 
-    t = a + b * voxels * T * width + c * voxels * T * ceil(9 width / 64) + d * SynOps
+    t = a + b * voxels * T + c * voxels * T * ceil(width / 16) + d * SynOps / width * ceil(width / 32)
 
-fitted to the medians with positive coefficients and equal relative weight: the calls, the neurons (membrane, threshold,
-packing), the scan of the packed words that the rows of an output see, and the weights that are added. SynOps are the
-exact counts of the run. The figure goes to FILE (--figure).
+fitted to the medians with positive coefficients and equal relative weight: the calls, the columns (their events are
+listed, and a loop of another length begins), the neurons in vectors of 16 (membrane, threshold, packing), and the
+vectors of 32 weights that are added. SynOps are the exact counts of the run.
 
     python benchmarks/cost_law.py [--threads N] [--quick] [--json]
 
@@ -36,7 +36,7 @@ STEPS = (1, 2, 4, 8)
 RATES = (0.01, 0.05, 0.128, 0.25)
 WIDTHS = (16, 32, 64)
 USUAL = ((40, 48, 56), 4, 0.128, 32)  # one quantity at a time varies around this
-TERMS = ("call", "neuron-step", "word-step", "SynOp")
+TERMS = ("call", "column-step", "16 neurons-step", "vector of weights")
 
 
 class Point(NamedTuple):
@@ -52,8 +52,13 @@ class Point(NamedTuple):
     @property
     def terms(self) -> list[float]:
         """What the coefficients of the law multiply."""
-        voxel_steps = float(np.prod(self.size)) * self.steps
-        return [1.0, voxel_steps * self.width, voxel_steps * -(-9 * self.width // 64), float(self.synops)]
+        columns = float(np.prod(self.size)) * self.steps
+        vectors = self.synops / self.width * -(-self.width // 32)
+        return [1.0, columns, columns * -(-self.width // 16), vectors]
+
+    @property
+    def neuron_steps(self) -> float:
+        return float(np.prod(self.size)) * self.steps * self.width
 
 
 def points() -> list[tuple[tuple[int, ...], int, float, int]]:
@@ -101,7 +106,7 @@ def draw(measured: list[Point], law: np.ndarray, path: Path) -> None:
     for i, width in enumerate(sorted({p.width for p in measured})):
         mine = sorted((p for p in measured if p.width == width and p.steps == USUAL[1]), key=lambda p: p.rate)
         colour = f"C{i}"
-        per = [p.terms[1] for p in mine]
+        per = [p.neuron_steps for p in mine]
         left.plot(
             [p.rate * 100 for p in mine],
             [p.seconds / n * 1e9 for p, n in zip(mine, per, strict=True)],
@@ -109,7 +114,7 @@ def draw(measured: list[Point], law: np.ndarray, path: Path) -> None:
             color=colour,
         )
         largest = [p for p in mine if p.size == max(q.size for q in mine)]
-        curve = [float(np.dot(law, p.terms)) / p.terms[1] * 1e9 for p in largest]
+        curve = [float(np.dot(law, p.terms)) / p.neuron_steps * 1e9 for p in largest]
         left.plot([p.rate * 100 for p in largest], curve, "-", color=colour, label=f"{width} channels")
     left.set(xlabel="spike rate of the input [%]", ylabel="ns for each neuron and step", ylim=(0, None))
     left.legend(frameon=False)
