@@ -10,13 +10,12 @@ from ..numpy_kernels.sampling import flattened, sampled_type
 from ..threads import for_ranges
 
 _GRAIN = 1 << 13  # points a thread handles at least
+_LOOPS = np.typecodes["AllInteger"] + "fd"  # whole numbers, float32 and float64
 
 
 def sample(volume: np.ndarray, points: np.ndarray, linear: bool) -> np.ndarray:
     """See numpy_kernels.sample, which also handles the types that have no loop here."""
-    if volume.dtype.kind not in "iuf" or volume.dtype.itemsize > 8 or not volume.dtype.isnative or not volume.size:
-        return numpy_kernels.sample(volume, points, linear)
-    if volume.dtype == np.float16:
+    if volume.dtype.char not in _LOOPS or not volume.dtype.isnative or not volume.size:
         return numpy_kernels.sample(volume, points, linear)
     flat, steps = flattened(volume)
     out = np.empty(points.shape[1], sampled_type(volume.dtype) if linear else volume.dtype)

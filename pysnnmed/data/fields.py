@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from .. import kernels
 from ..errors import ImageError, ParameterError
 from ..metrics.deformation import jacobian_determinant
 from .affines import check_affine
@@ -26,7 +25,6 @@ from .sampling import inside, sample, transformed
 Link: TypeAlias = "Displacement | np.ndarray"  # an affine map of the world, [4, 4], fixed to moving, is one too
 TOLERANCE = 1e-3  # voxels of the fixed grid
 _SMALLEST_DETERMINANT = 0.05  # of an affine part that an iteration may divide by
-_FEW = 4  # a grid's voxels over so many points: below, the loops of the backend do not pay
 _SLAB = 2**17  # points at once
 _SLOPE_STEP = 0.1  # voxels, for the differences of Newton's method
 _NEWTON_STEPS, _HALVINGS = 40, 12
@@ -252,31 +250,7 @@ def _closest_affine(displacement: Displacement) -> np.ndarray:
 
 def _at(field: np.ndarray, voxels: np.ndarray) -> np.ndarray:
     """A field [3, I, J, K] at voxel coordinates [3, ...], linear between voxels, border values outside."""
-    flat, most = voxels.reshape(3, -1), np.array(field.shape[1:]) - 1
-    n = flat.shape[1]
-    low, high = (np.clip(end, 0, most).astype(int) for end in _ends(flat))
-    total = math.prod(high - low + 1)
-    if n * _FEW < total:
-        values = np.stack([sample(component, flat, "linear", fill=None) for component in field])
-        return values.reshape(voxels.shape)
-    part = field[(slice(None), *(slice(a, b + 1) for a, b in zip(low, high, strict=True)))]
-    index = np.stack(np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij"))
-    index = index.reshape(3, -1)
-    out = np.empty(flat.shape, field.dtype)
-    for begin in range(0, n, total):  # the kernel takes one displacement for each voxel of the field
-        some = flat[:, begin : begin + total]
-        offset = np.zeros((3, total), field.dtype)
-        offset[:, : some.shape[1]] = some - index[:, : some.shape[1]]
-        sampled = kernels.run("warp_forward", part[None], offset.reshape(1, *part.shape))
-        out[:, begin : begin + total] = sampled.reshape(3, -1)[:, : some.shape[1]]
-    return out.reshape(voxels.shape)
-
-
-def _ends(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers below and above all coordinates [3, N]; of no points, 0."""
-    if not points.size:
-        return np.zeros(3), np.zeros(3)
-    return np.floor(points.min(axis=1)), np.ceil(points.max(axis=1))
+    return np.stack([sample(component, voxels, "linear", fill=None) for component in field])
 
 
 def _placement(onto: Image | Placement) -> Placement:
