@@ -291,19 +291,6 @@ def register_analog(
     return AnalogRegistration(grid.displacement(voxels.data[0]), grid.start(), operations, card, seconds)
 
 
-def analog_operations(
-    moving: Image | str | Path,
-    fixed: Image | str | Path,
-    *,
-    model: str | Path,
-    align: Alignment | None = None,
-    backend: str | None = None,
-    threads: int | None = None,
-) -> Report:
-    """Run the analog network `model` on a pair and count its MACs. See `register_analog`."""
-    return register_analog(moving, fixed, model=model, align=align, backend=backend, threads=threads).operations
-
-
 def _affine(fixed: Image, moving: Image, affine: bool | Kind, align: Alignment | None) -> Affine | None:
     """The affine registration that was asked for."""
     if affine is False:

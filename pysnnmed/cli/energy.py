@@ -20,7 +20,7 @@ from ..data.images import Image
 from ..data.nifti import read_nifti
 from ..deploy.pretrained import shipped
 from ..errors import ParameterError, require
-from ..registration import DEFAULT_MODEL, analog_operations, register
+from ..registration import DEFAULT_MODEL, register, register_analog
 from ..synops import ARITHMETIC, PLACEMENTS, TABLES, cost_table, projected_energy
 from .common import add_running_arguments, add_weights_argument, say
 from .demo import SEED, SHAPE
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     result = register(moving, fixed, model=arguments.model, weights=arguments.weights, **settings)
     report, teacher = result.operations, arguments.teacher or f"{arguments.model}-teacher"
     if arguments.teacher or teacher in shipped():
-        report = report.with_activations(analog_operations(moving, fixed, model=teacher, **settings))
+        report = report.with_activations(register_analog(moving, fixed, model=teacher, **settings).operations)
     energies = [projected_energy(report, name) for name in arguments.table or SHOWN]
     say(f"{result.model.name} ({result.weights} weights) on {data}, {result.backend} backend\n")
     for table in (report.table(), report.neuron_table(), report.memory_table()):
