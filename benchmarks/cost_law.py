@@ -80,8 +80,8 @@ def measure(size: tuple[int, ...], steps: int, rate: float, width: int) -> Point
     layer = fitting(lambda bits: convolution(graph[0], weights["conv"], steps, "int8", bits), min(steps, 4))
     source = (Packed(pack(spikes), width),)
     with kernels.use_backend("numba"), kernels.use_threads(OPTIONS.threads):
-        words, executed = kernels.run("spiking_layer", layer, source, (), ())
-        run = lambda: kernels.run("spiking_layer", layer, source, (), (), words)  # noqa: E731
+        words, executed = kernels.run("spiking_layer", layer, source, (), (), ())
+        run = lambda: kernels.run("spiking_layer", layer, source, (), (), (), words)  # noqa: E731
         seconds = median_time(run, 3 if OPTIONS.quick else 9)
     return Point(size, steps, rate, width, executed.synops, seconds)
 

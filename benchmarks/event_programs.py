@@ -26,6 +26,7 @@ from unet_graph import (
 
 from pysnnmed import kernels
 from pysnnmed.deploy.executor import Executor
+from pysnnmed.deploy.folding import fold_repeats
 from pysnnmed.deploy.memory import allocate
 from pysnnmed.deploy.operations import (
     Dynamics,
@@ -91,12 +92,12 @@ def layer_run(
     sources = tuple(Packed(pack(inputs[name]), inputs[name].shape[1]) for name in layer.sources)
     shape = inputs[layer.sources[0]].shape[2:]
     with kernels.use_backend("numba"), kernels.use_threads(threads):
-        words, _ = kernels.run("spiking_layer", fused, sources, (), ())
+        words, _ = kernels.run("spiking_layer", fused, sources, (), (), ())
         scratch = allocate(kernels.run("layer_scratch", fused, shape))  # which an executor plans and keeps
 
     def run(visit: Callable[[str, np.ndarray], None] | None = None) -> np.ndarray:
         with kernels.use_backend("numba"), kernels.use_threads(threads):
-            kernels.run("spiking_layer", fused, sources, (), (), words, scratch)
+            kernels.run("spiking_layer", fused, sources, (), (), (), words, scratch)
         return words
 
     run.unpacked = lambda: unpack(run(), layer.channels)  # type: ignore[attr-defined]
@@ -116,9 +117,8 @@ def program(graph: Sequence[Layer], weights: Mapping[str, Weights], steps: int, 
                 operations.append(Pool(layer.name, layer.sources[0], 2, "or"))
             else:
                 operations.append(Repeat(layer.name, layer.sources[0], 2))
-        return Program(
-            {IMAGE: IMAGE_CHANNELS}, tuple(operations), (graph[-1].name,), multiple=2 ** max(x.level for x in graph)
-        )
+        multiple = 2 ** max(layer.level for layer in graph)
+        return fold_repeats(Program({IMAGE: IMAGE_CHANNELS}, tuple(operations), (graph[-1].name,), multiple=multiple))
 
     return fitting(with_units, steps)
 

@@ -138,11 +138,11 @@ def test_a_spike_counted_once_too_often_is_found():
 
 
 def test_a_threshold_that_must_be_passed_is_found():
-    def spiking_layer(layer, frames, rates, analog, out=None, scratch=None):
+    def spiking_layer(layer, frames, raised, rates, analog, out=None, scratch=None):
         neurons = layer.dynamics
         above = neurons.thresholds + neurons.thresholds.dtype.type(0.25 if layer.bias.dtype.kind == "f" else 1)
         strict = replace(layer, dynamics=replace(neurons, thresholds=above))
-        return REFERENCE.spiking_layer(strict, frames, rates, analog, out, scratch)
+        return REFERENCE.spiking_layer(strict, frames, raised, rates, analog, out, scratch)
 
     with pytest.raises(KernelMismatch, match="spiking_layer: result 0 at"):
         check_backend(backend(spiking_layer))

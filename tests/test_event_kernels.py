@@ -8,10 +8,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pysnnmed.deploy.operations import Dynamics, Geometry, ReadOut, SpikingLayer, Synapses
+from pysnnmed.deploy.operations import Dynamics, Geometry, Raised, ReadOut, SpikingLayer, Synapses
 from pysnnmed.deploy.values import pack, unpack
 
 pytest.importorskip("numba")
@@ -21,6 +21,7 @@ from pysnnmed.backends.packed import Packed
 from pysnnmed.backends import numba_kernels as kernels
 from pysnnmed.backends import threads
 
+PARTS = ("frames", "raised", "rates", "analog")
 CHANNELS = (1, 3, 8, 16, 24, 32, 33, 64, 65, 128, 130)
 
 # ------------------------------------------------------------------------------------------------- the equations again
@@ -61,7 +62,7 @@ def per_channel(row, ndim):
     return row.reshape(row.shape + (1,) * ndim)
 
 
-def expected_layer(layer, frames, rates, analog):
+def expected_layer(layer, frames, raised, rates, analog):
     """Spikes [T * D, O, *S'] and the currents."""
     number = np.int64 if layer.integer else np.float64
     g, d = layer.geometry, layer.dynamics
@@ -79,14 +80,16 @@ def expected_layer(layer, frames, rates, analog):
         )
     thresholds, amount, initial, reset_to = (per_channel(a.astype(number), n) for a in d.arrays.values())
     v, spikes = initial, []
-    seen = [values_of(bits, d.steps) for bits in frames]
+    seen, seen_below = ([values_of(bits, d.steps) for bits in part] for part in (frames, raised))
     for t in range(d.steps):
         current = still
         if layer.frames:
             x = np.concatenate([s[t] for s in seen]).astype(number)
-            current = still + per_channel(layer.frames.factor.astype(number), n) * dense_conv(
-                x, layer.frames.weight.astype(number), g
-            )
+            total = dense_conv(x, layer.frames.weight.astype(number), g)
+            if layer.raised:
+                x = np.concatenate([s[t] for s in seen_below]).astype(number)
+                total = total + dense_conv(x, layer.raised.weight.astype(number), layer.raised.geometry)
+            current = still + per_channel(layer.frames.factor.astype(number), n) * total
         h = ((v * int(d.leak)) >> d.shift) + current if layer.integer else v * d.leak + current
         levels = np.stack([h >= threshold for threshold in thresholds])
         s = levels.sum(axis=0)
@@ -120,6 +123,20 @@ def geometries(draw, ndim=None):
     padding = axes((0, 1, 2))
     extra = tuple(draw(st.integers(0, min(s - 1, 1))) for s in stride) if transposed else ()
     return Geometry(kernel, stride, padding, dilation, 1, transposed, extra)
+
+
+@st.composite
+def raised_geometries(draw, outputs):
+    """A transposed convolution with outputs of this shape, and the shape of its inputs."""
+    axes = []
+    for m in outputs:
+        s, p = draw(st.sampled_from((1, 2, 2, 3))), draw(st.integers(0, 1))
+        n = draw(st.integers(1, max(1, -(-m // s))))
+        usual = draw(st.booleans()) and m % 2 == 0
+        axes.append((m // 2, 4, 2, 1) if usual else (n, max(1, m - (n - 1) * s + 2 * p), s, p))
+    small, kernel, stride, padding = zip(*axes, strict=True)
+    g = Geometry(kernel, stride, padding, (1,) * len(outputs), transposed=True)
+    return (g, small) if g.output_shape(small) == tuple(outputs) else (None, small)
 
 
 @st.composite
@@ -170,6 +187,15 @@ def layers(draw):
             factor[:] = 1
         weight = numbers(rng, (out_channels, sum(sizes), *g.kernel), kind)
         synapses[part] = Synapses(tuple(f"{part}{i}" for i in range(len(sizes))), weight, factor.astype(number))
+    below, low = draw(raised_geometries(g.output_shape(shape))) if "frames" in names else (None, ())
+    raised = None
+    if below is not None and draw(st.booleans()):
+        sizes = [draw(st.sampled_from(CHANNELS)) for _ in range(draw(st.integers(1, 2)))]
+        inputs["raised"] = tuple(
+            (rng.random((steps * draw(st.sampled_from((1, 1, 3))), c, *low)) < rate).astype(np.uint8) for c in sizes
+        )
+        weight = numbers(rng, (out_channels, sum(sizes), *below.kernel), kind)
+        raised = Raised(tuple(f"raised{i}" for i in range(len(sizes))), weight, below)
     bias = numbers(rng, out_channels, number, 200)
     # thresholds that sums reach exactly, again and again: multiples of what the sums are multiples of
     step = rng.integers(1, 60, out_channels) if whole else rng.integers(1, 20, out_channels) / 8
@@ -186,7 +212,7 @@ def layers(draw):
         shift,
         draw(st.booleans()),
     )
-    return SpikingLayer("layer", g, dynamics, bias, **synapses), inputs
+    return SpikingLayer("layer", g, dynamics, bias, **synapses, raised=raised), inputs
 
 
 def run(layer, inputs, **options):
@@ -194,18 +220,19 @@ def run(layer, inputs, **options):
         part: tuple(array if part == "analog" else Packed(pack(array), array.shape[1]) for array in arrays)
         for part, arrays in inputs.items()
     }
-    parts = (packed.get(part, ()) for part in ("frames", "rates", "analog"))
+    parts = (packed.get(part, ()) for part in PARTS)
     return kernels.spiking_layer(layer, *parts, **options)
 
 
 def check(layer, inputs, **options):
     words, executed = run(layer, inputs, **options)
-    expected = expected_layer(layer, *(inputs.get(part, ()) for part in ("frames", "rates", "analog")))
+    expected = expected_layer(layer, *(inputs.get(part, ()) for part in PARTS))
     assert np.array_equal(unpack(words, layer.out_channels), expected)
     assert np.array_equal(words, pack(expected))
-    sources = [bits for part in ("frames", "rates") for bits in inputs.get(part, ())]
-    assert executed.events == sum(int(bits.sum()) for bits in sources)
-    assert executed.synops == sum(reached(bits, layer.geometry, layer.out_channels) for bits in sources)
+    sources = [(bits, layer.geometry) for part in ("frames", "rates") for bits in inputs.get(part, ())]
+    sources += [(bits, layer.raised.geometry) for bits in inputs.get("raised", ())]
+    assert executed.events == sum(int(bits.sum()) for bits, _ in sources)
+    assert executed.synops == sum(reached(bits, geometry, layer.out_channels) for bits, geometry in sources)
     assert executed.spikes == int(expected.sum())
     return words, executed
 
@@ -321,6 +348,35 @@ def test_a_layer_of_more_taps_than_an_event_can_name_is_handed_over(rng):
     check(layer, {"frames": ((rng.random((1, 700, 2, 2, 3)) < 0.1).astype(np.uint8),)})
 
 
+@given(st.data())
+@settings(max_examples=40)
+def test_an_event_is_spread_over_the_sixteen_outputs_of_a_plane(data):
+    """Four taps and stride 2, as a layer of its own and beside frames, over chunks that begin at any row."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    n = data.draw(st.sampled_from((2, 3)))
+    low = tuple(data.draw(st.integers(1, 9)) for _ in range(n))
+    below = Geometry((4,) * n, (2,) * n, (1,) * n, (1,) * n, transposed=True)
+    kind, outputs = data.draw(st.sampled_from((np.int8, np.int16, np.float32))), data.draw(st.sampled_from(CHANNELS))
+    number = np.float32 if kind == np.float32 else np.int32
+    thresholds, rest = numbers(rng, (1, outputs), number), np.zeros(outputs, number)
+    dynamics = Dynamics(2, thresholds, rest + 1, rest, rest, leak=1.0)
+    weight = numbers(rng, (outputs, 20, *below.kernel), kind)
+    bits = (rng.random((4, 20, *low)) < data.draw(st.sampled_from((0.1, 0.9)))).astype(np.uint8)
+    factor = np.ones(outputs, number)
+    alone = SpikingLayer("layer", below, dynamics, rest, frames=Synapses(("a",), weight, factor))
+    same = Geometry((3,) * n, (1,) * n, (1,) * n, (1,) * n)
+    beside = Synapses(("b",), numbers(rng, (outputs, 3, *same.kernel), kind), factor)
+    raised = Raised(("a",), weight, below)
+    both = SpikingLayer("layer", same, dynamics, rest, frames=beside, raised=raised)
+    others = (rng.random((2, 3, *below.output_shape(low))) < 0.3).astype(np.uint8)
+    token = threads.limit.set(data.draw(st.sampled_from((1, 3))))
+    try:
+        check(alone, {"frames": (bits,)})
+        check(both, {"frames": (others,), "raised": (bits,)})
+    finally:
+        threads.limit.reset(token)
+
+
 # ------------------------------------------------------------------------------------------------------ the read-out
 
 
@@ -390,7 +446,7 @@ def test_layers_of_one_name_keep_their_own_weights():
             np.zeros(2, np.int32),
             frames=Synapses(("x",), np.full((2, 4, 1, 1), weight, np.int8), np.ones(2, np.int32)),
         )
-        found.append(kernels.spiking_layer(layer, (Packed(words, 4),), (), ())[1].spikes)
+        found.append(kernels.spiking_layer(layer, (Packed(words, 4),), (), (), ())[1].spikes)
     assert found == [18, 0]
 
 
@@ -415,6 +471,15 @@ def test_many_spikes_are_looked_up_in_tables_and_counted_alike(geometry, shape, 
     arrays = tuple((rng.random((n, c, *shape)) < 0.9).astype(np.uint8) for n, c in ((2, 24), (4, 16)))
     _, executed = check(layer, {part: arrays})
     assert executed.table_adds > 0
+    if part == "frames" and geometry.transposed:
+        raised = Raised(("c",), weight[:, :24], geometry)
+        same = Synapses(("a",), weight[:, :1, :1, :1], synapses.factor)
+        outputs_at = geometry.output_shape(shape)
+        one = Geometry((1, 1), (1, 1), (0, 0), (1, 1))
+        layer = SpikingLayer("layer", one, layer.dynamics, layer.bias, frames=same, raised=raised)
+        few = (rng.random((2, 1, *outputs_at)) < 0.1).astype(np.uint8)
+        _, executed = check(layer, {"frames": (few,), "raised": arrays[:1]})
+        assert executed.table_adds > 0
 
 
 def test_few_spikes_are_added_one_by_one(rng):

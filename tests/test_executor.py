@@ -69,30 +69,40 @@ def looped_layer(layer, values, sources):
     wide = (-1, *[1] * len(out_shape))
     events = connections = 0
 
-    def current(part, seen):
+    def sum_of(part, seen, geometry=layer.geometry):
         nonlocal events, connections
         x = np.concatenate(seen)
-        total, reached = looped_sum(part.weight, layer.geometry, x.astype(kind), out_shape)
+        total, reached = looped_sum(part.weight, geometry, x.astype(kind), out_shape)
         if part is not layer.analog:
             events += int(x.sum())
             connections += int((x * reached).sum())
+        return total
+
+    def current(part, total):
         return part.factor.reshape(wide).astype(kind) * total
+
+    def at_step(part, t):
+        return [value_at_step(values[n], sources[n], t) for n in part.sources]
 
     constant = layer.bias.reshape(wide).astype(kind)
     if layer.rates:
         every = [
             sum(value_at_step(values[n], sources[n], t) for t in range(values[n].steps)) for n in layer.rates.sources
         ]
-        constant = constant + current(layer.rates, every)
+        constant = constant + current(layer.rates, sum_of(layer.rates, every))
     if layer.analog:
-        constant = constant + current(layer.analog, [sources[n] for n in layer.analog.sources])
+        seen = [sources[n] for n in layer.analog.sources]
+        constant = constant + current(layer.analog, sum_of(layer.analog, seen))
     v = np.broadcast_to(neurons.initial.reshape(wide).astype(kind), (len(layer.bias), *out_shape))
     fired = []
     for t in range(neurons.steps):
         h = (v * int(neurons.leak) >> neurons.shift) if layer.integer else v * neurons.leak
         h = h + constant
         if layer.frames:
-            h = h + current(layer.frames, [value_at_step(values[n], sources[n], t) for n in layer.frames.sources])
+            total = sum_of(layer.frames, at_step(layer.frames, t))
+            if layer.raised:
+                total = total + sum_of(layer.raised, at_step(layer.raised, t), layer.raised.geometry)
+            h = h + current(layer.frames, total)
         s = np.stack([h >= level.reshape(wide) for level in neurons.thresholds])
         fired.extend(s)
         count = s.sum(axis=0)
@@ -112,6 +122,7 @@ def layers(draw, **options):
     values = {
         "a": Spikes(draw(st.integers(1, 4)), shape, steps, draw(st.integers(1, 3))),
         "b": Spikes(draw(st.sampled_from([2, 9])), shape, draw(st.integers(1, 3))),
+        "low": Spikes(2, tuple(max(1, n // 2) for n in shape), steps, draw(st.integers(1, 2))),
         "x": Real(2, shape, limit=4),
     }
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -129,7 +140,7 @@ def layers(draw, **options):
 def run_layer(layer, sources):
     parts = (
         tuple(sources[name] for name in part.sources) if part else ()
-        for part in (layer.frames, layer.rates, layer.analog)
+        for part in (layer.frames, layer.raised, layer.rates, layer.analog)
     )
     return kernels.run("spiking_layer", layer, *parts)
 
@@ -190,7 +201,7 @@ def test_an_integer_spike_is_so_many_binary_ones(drawn, data):
     layer, values, sources = drawn
     assume(layer.rates is not None)
     binary = {n: replace(v, steps=v.slots, levels=1) if isinstance(v, Spikes) else v for n, v in values.items()}
-    alone = replace(layer, frames=None)
+    alone = replace(layer, frames=None, raised=None)
     words, executed = run_layer(alone, sources)
     assert alone.result(binary) == alone.result(values)
     spikes, *counts = looped_layer(alone, binary, sources)
@@ -202,7 +213,7 @@ def test_an_integer_spike_is_so_many_binary_ones(drawn, data):
 def test_a_neuron_of_levels_is_its_slots(drawn):
     """One step of D levels fires as D binary neurons do that each have one of the thresholds."""
     layer, _, sources = drawn
-    first = replace(layer, frames=None, dynamics=replace(layer.dynamics, steps=1))
+    first = replace(layer, frames=None, raised=None, dynamics=replace(layer.dynamics, steps=1))
     assume(first.rates or first.analog)
     words, _ = run_layer(first, sources)
     for d, thresholds in enumerate(layer.dynamics.thresholds):
@@ -217,16 +228,16 @@ def test_whole_numbers_and_float32_agree_where_both_are_exact(drawn):
     assume(neurons.shift == 0)
 
     def to_float(part):
-        return part and replace(part, weight=part.weight.astype(np.float32), factor=part.factor.astype(np.float32))
+        arrays = {name: array.astype(np.float32) for name, array in vars(part).items() if isinstance(array, np.ndarray)}
+        return replace(part, **arrays)
 
     floats = {name: array.astype(np.float32) for name, array in neurons.arrays.items()}
     real = replace(
         layer,
         bias=layer.bias.astype(np.float32),
         dynamics=replace(neurons, **floats),
-        frames=to_float(layer.frames),
-        rates=to_float(layer.rates),
-        analog=to_float(layer.analog),
+        **{name: to_float(part) for name, part in layer.parts},
+        raised=layer.raised and to_float(layer.raised),
     )
     bound = sum(part.signed_bound() * 9 * 3 for _, part in layer.parts)
     assume(bound < 2**20)
@@ -362,13 +373,15 @@ def two_layers(T=3):
 def metered(layer, values, arrays, fired):
     """The count of a layer by the meter of the networks, from the arrays that it read and the unit spikes it fired."""
     out, name = values[layer.name], layer.name
-    parts = layer.parts if isinstance(layer, SpikingLayer) else [("rates", layer.synapses)]
+    parts = [*layer.parts] if isinstance(layer, SpikingLayer) else [("rates", layer.synapses)]
+    if isinstance(layer, SpikingLayer) and layer.raised:
+        parts.append(("frames", layer.raised))
     total, met = synops.LayerCount(name), []
     for part, synapses in parts:
         again = part != "analog" and any(np.array_equal(synapses.weight, weight) for weight in met)
         for source in synapses.sources:
             x, value = arrays[source], values[source]
-            fan = layer.geometry.fanout(value.shape, out.channels)
+            fan = getattr(synapses, "geometry", layer.geometry).fanout(value.shape, out.channels)
             if part == "analog":
                 total += synops.synapses(name, x, fan, spiking=False)
                 continue

@@ -6,7 +6,7 @@ import functools
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,7 @@ ALIGNMENT = 64
 LINE_LANES = 64  # lanes of the widest word of spikes
 INT16 = 2**15 - 1
 WIDEN_BYTES = 1 << 16  # int8 weights are kept as int16 while that is no more: they add faster, and leave the L1 cache
+Way: TypeAlias = Literal["gather", "roll", "spread", "pile"]  # how events meet outputs, see .row_sums
 NO_SPIKE = {np.dtype(np.int32): 2**31 - 1, np.dtype(np.float32): np.inf}
 
 _made: weakref.WeakKeyDictionary[Any, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
@@ -84,20 +85,28 @@ class SpikeWeights:
 
 
 def spike_weights(
-    weight: np.ndarray, channels: tuple[int, ...], word_bits: tuple[int, ...], bound: int, rolled: bool, joined: bool
+    weight: np.ndarray,
+    channels: tuple[int, ...],
+    word_bits: tuple[int, ...],
+    phases: tuple[tuple[int, ...], ...],
+    bound: int,
+    way: Way,
 ) -> SpikeWeights:
     """Lay out weights [O, C, *K] for sources of these channels, for sums of a magnitude of at most `bound`.
 
-    `rolled`: the taps of the last two axes in the order in which an input meets the outputs, see `roll`.
-    `joined`: those taps are lanes of one vector, tap k of channel o at k * O + o, in the order of the kernel.
+    `phases` are those of the taps, see Geometry. Unless they are gathered, taps of the last two axes are not
+    merged but lie together: in the order in which an input meets the outputs, or, to be piled, in that of the kernel as
+    lanes of one vector, tap k of channel o at k * O + o.
     """
     kernel = volume(weight.shape[2:])
-    merged = merging(channels, word_bits, (kernel[0], 1) if rolled else kernel[:2])
+    merged = merging(channels, word_bits, phases[:2] if way == "gather" else (phases[0], (0,)))
     w = np.moveaxis(weight.reshape(*weight.shape[:2], *kernel), (2, 3, 1, 4, 0), (0, 1, 2, 3, 4))  # kz, ky, C, kx, O
-    if rolled:
-        w = np.moveaxis(w if joined else w[:, ::-1, :, ::-1], 1, 2)  # kz, C, ky, kx, O
+    if way == "roll":
+        w = w[:, ::-1, :, ::-1]
+    if way != "gather":
+        w = np.moveaxis(w, 1, 2)  # kz, C, ky, kx, O
         w = w.reshape(kernel[0], 1, w.shape[1], -1, w.shape[-1])
-    if joined:
+    if way == "pile":
         w = w.reshape(*w.shape[:3], 1, -1)
     lanes = padded_lanes(w.shape[-1])
     whole = weight.dtype.kind == "i"
@@ -147,12 +156,15 @@ class Neurons:
     initial: np.ndarray
     reset_to: np.ndarray
     factor: np.ndarray  # of frames
+    rate_factor: np.ndarray
     scaled: bool  # whether any of them is not 1
 
 
 def neurons(layer: Any) -> Neurons:
     dynamics, lanes = layer.dynamics, padded_lanes(len(layer.bias))
-    factor = layer.frames.factor if layer.frames is not None else np.ones_like(layer.bias)
+    ones = np.ones_like(layer.bias)
+    factor = layer.frames.factor if layer.frames is not None else ones
+    rate_factor = layer.rates.factor if layer.rates is not None else ones
     return Neurons(
         padded(layer.bias, lanes),
         padded(dynamics.thresholds, lanes, NO_SPIKE[layer.bias.dtype]),
@@ -160,5 +172,6 @@ def neurons(layer: Any) -> Neurons:
         padded(dynamics.initial, lanes),
         padded(dynamics.reset_to, lanes),
         padded(factor, lanes),
+        padded(rate_factor, lanes),
         bool((factor != 1).any()),
     )

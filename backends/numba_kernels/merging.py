@@ -38,14 +38,18 @@ class Merging:
 
 
 @functools.lru_cache(maxsize=256)
-def merging(channels: tuple[int, ...], word_bits: tuple[int, ...], taps: tuple[int, int]) -> Merging:
-    """Merge sources of so many channels in words of so many bits, over kernels of `taps` leading taps."""
+def merging(channels: tuple[int, ...], word_bits: tuple[int, ...], phases: tuple[tuple[int, ...], ...]) -> Merging:
+    """Merge sources of so many channels in words of so many bits, over two axes of leading taps.
+
+    `phases` has for each axis those of the taps, see Geometry: what an output sees together is put together.
+    """
+    taps = sorted(np.ndindex(*map(len, phases)), key=lambda k: (phases[0][k[0]], phases[1][k[1]]))
     items: list[list[tuple[int, ...]]] = []
     rows: list[list[tuple[int, ...]]] = [[]]
     first = 0
     for count, bits in zip(channels, word_bits, strict=True):
         of_source = []
-        for kz, ky in np.ndindex(*taps):
+        for kz, ky in taps:
             for word, start in enumerate(range(0, count, bits)):
                 used = range(first + start, first + min(start + bits, count))
                 if len(rows[-1]) + len(used) > WORD:

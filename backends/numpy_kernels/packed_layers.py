@@ -22,6 +22,7 @@ __all__ = ["layer_scratch", "pool_spikes", "read_out", "repeat_spikes", "spiking
 def spiking_layer(
     layer: Any,
     frames: tuple[Packed, ...],
+    raised: tuple[Packed, ...],
     rates: tuple[Packed, ...],
     analog: tuple[np.ndarray, ...],
     out: np.ndarray | None = None,
@@ -29,13 +30,14 @@ def spiking_layer(
 ) -> tuple[np.ndarray, Executed]:
     """Run a SpikingLayer on the values of the sources of its parts -> (words [steps * levels, *S', W], Executed).
 
-    frames, rates   the packed sources of these parts, in order; empty where the layer lacks the part
+    frames, raised, rates
+                    the packed sources of these parts, in order; empty where the layer lacks the part
     analog          likewise, float32 [C, *S]
     out             where to write the words, if given; it is then what is returned
     scratch         uint8, 64-byte aligned, at least `layer_scratch` bytes whose content is lost; None: own memory
 
-    The current of a float32 layer is summed in the order bias, rates, analog, frames. Of the levels that fire, those of
-    the lowest thresholds do: slot d of a step is set where h >= thresholds[d].
+    The current of a float32 layer is summed in the order bias, rates, analog, frames with what is raised. Of the levels
+    that fire, those of the lowest thresholds do: slot d of a step is set where h >= thresholds[d].
     """
     del scratch
     neurons, n_out, geometry = layer.dynamics, len(layer.bias), layer.geometry
@@ -49,15 +51,18 @@ def spiking_layer(
     def column(parameter: np.ndarray, kind: Any = membrane) -> np.ndarray:
         return parameter.astype(kind).reshape(*parameter.shape, *[1] * len(shape))
 
-    def current_of(part: Any, values: Sequence[np.ndarray]) -> np.ndarray:
-        total = _convolve(np.concatenate(values).astype(summing, copy=False), part.weight, geometry)
+    def sum_of(weight: np.ndarray, values: Sequence[np.ndarray], geometry: Any = geometry) -> np.ndarray:
+        return _convolve(np.concatenate(values).astype(summing, copy=False), weight, geometry)
+
+    def current_of(part: Any, total: np.ndarray) -> np.ndarray:
         return (column(part.factor, summing) * total).astype(membrane, copy=False)
 
     constant = np.zeros((n_out, *out_shape), membrane) + column(layer.bias)
     if rates:
-        constant += current_of(layer.rates, [_value(packed, 0, len(packed.words)) for packed in rates])
+        values = [_value(packed, 0, len(packed.words)) for packed in rates]
+        constant += current_of(layer.rates, sum_of(layer.rates.weight, values))
     if analog:
-        constant += current_of(layer.analog, analog)
+        constant += current_of(layer.analog, sum_of(layer.analog.weight, analog))
 
     v = np.zeros_like(constant) + column(neurons.initial)
     thresholds, amount, reset_to = (column(a) for a in (neurons.thresholds, neurons.amount, neurons.reset_to))
@@ -69,7 +74,11 @@ def spiking_layer(
                 v >>= neurons.shift
         v += constant
         if frames:
-            v += current_of(layer.frames, [_at_step(packed, t, neurons.steps) for packed in frames])
+            total = sum_of(layer.frames.weight, [_at_step(packed, t, neurons.steps) for packed in frames])
+            if raised:
+                values = [_at_step(packed, t, neurons.steps) for packed in raised]
+                total += sum_of(layer.raised.weight, values, layer.raised.geometry)
+            v += current_of(layer.frames, total)
         fired = v >= thresholds
         count = fired.sum(axis=0, dtype=membrane)
         if neurons.hard:
@@ -79,6 +88,9 @@ def spiking_layer(
         out[t * neurons.levels : (t + 1) * neurons.levels] = pack(fired)
         spikes += int(count.sum(dtype=np.int64))
     events, synops = _counts((*frames, *rates), geometry, n_out)
+    if raised:
+        more_events, more_synops = _counts(raised, layer.raised.geometry, n_out)
+        events, synops = events + more_events, synops + more_synops
     return out, Executed(events, synops, spikes)
 
 

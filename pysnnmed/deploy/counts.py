@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import synops
 from ..synops import LayerCount
-from .operations import Dynamics, Enlarge, Integrate, Operation, ReadOut, SpikingLayer, Synapses, Warp
+from .operations import Dynamics, Enlarge, Integrate, Operation, Raised, ReadOut, SpikingLayer, Synapses, Warp
 from .values import Real, Spikes, Value
 
 BLOCK = 2**15  # words looked at together
@@ -45,8 +45,8 @@ def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str,
     if not isinstance(operation, SpikingLayer | ReadOut):
         return Seen()
     nonzero, trains = 0, []
-    for part, _, source in _connections(operation):
-        value, fan = values[source], _fanout(operation, values, source)
+    for part, synapses, source in _connections(operation):
+        value, fan = values[source], _fanout(operation, synapses, values, source)
         if isinstance(value, Real):
             nonzero += synops.conv_macs(arrays[source], fan, skip_zeros=True)
         else:
@@ -95,7 +95,7 @@ def _synapses(
     )
     met: dict[str, np.ndarray] = {}
     for part, synapses, source in _connections(layer):
-        value, fan = values[source], _fanout(layer, values, source)
+        value, fan = values[source], _fanout(layer, synapses, values, source)
         channels = value.channels * samples
         if isinstance(value, Real):
             yield synops.counted_macs(layer.name, fan, channels, nonzero=0)
@@ -136,15 +136,23 @@ def _reset(dynamics: Dynamics) -> synops.Reset:
     return "soft" if dynamics.amount.any() else "none"
 
 
-def _connections(layer: SpikingLayer | ReadOut) -> Iterator[tuple[str, Synapses, str]]:
+def _connections(layer: SpikingLayer | ReadOut) -> Iterator[tuple[str, Synapses | Raised, str]]:
     """(part, its synapses, source) for each source. A read-out has the rates of its sources."""
-    for part, synapses in layer.parts if isinstance(layer, SpikingLayer) else [("rates", layer.synapses)]:
+    parts: list[tuple[str, Synapses | Raised]] = (
+        [*layer.parts] if isinstance(layer, SpikingLayer) else [("rates", layer.synapses)]
+    )
+    if isinstance(layer, SpikingLayer) and layer.raised is not None:
+        parts.append(("frames", layer.raised))
+    for part, synapses in parts:
         for source in synapses.sources:
             yield part, synapses, source
 
 
-def _fanout(layer: SpikingLayer | ReadOut, values: Mapping[str, Value], source: str) -> synops.Fanout:
-    return layer.geometry.fanout(values[source].shape, values[layer.name].channels)
+def _fanout(
+    layer: SpikingLayer | ReadOut, synapses: Synapses | Raised, values: Mapping[str, Value], source: str
+) -> synops.Fanout:
+    geometry = synapses.geometry if isinstance(synapses, Raised) else layer.geometry
+    return geometry.fanout(values[source].shape, values[layer.name].channels)
 
 
 def _values_of(part: str, spikes: Spikes) -> int:

@@ -106,6 +106,20 @@ class Geometry:
             return tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 + e for n, k, s, p, d, e in axes)
         return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in axes)
 
+    def source_shape(self, shape: Sizes) -> Sizes:
+        """Spatial shape of the inputs of a transposed convolution whose outputs have spatial `shape`."""
+        axes = zip(shape, self.kernel, self.stride, self.padding, self.dilation, self.output_padding, strict=True)
+        return tuple((n - 1 - e + 2 * p - d * (k - 1)) // s + 1 for n, k, s, p, d, e in axes)
+
+    @property
+    def phases(self) -> tuple[Sizes, ...]:
+        """For each axis the phase of each tap: an output sees inputs through the taps of one phase only.
+
+        If transposed, input i reaches output j through tap k where i stride = j + padding - k dilation.
+        """
+        axes = zip(self.kernel, self.stride, self.dilation, strict=True)
+        return tuple(tuple(k * d % s if self.transposed else 0 for k in range(n)) for n, s, d in axes)
+
     def fanout(self, shape: Sizes, out_channels: int) -> synops.Fanout:
         """How many outputs each input position reaches."""
         return synops.fanout(
@@ -136,14 +150,42 @@ class Synapses:
     def integer(self) -> bool:
         return self.weight.dtype.kind == "i"
 
-    def slot_bound(self) -> int:
-        """The largest magnitude that the weighted sum over one slot of binary spikes can take at any output."""
-        rows = self.weight.reshape(len(self.weight), -1).astype(np.int64)
-        return int(max(np.maximum(rows, 0).sum(axis=1).max(), -np.minimum(rows, 0).sum(axis=1).min()))
+    def slot_bound(self, geometry: Geometry | None = None) -> int:
+        """The largest magnitude that the weighted sum over one slot of binary spikes can take at any output.
+
+        Without a geometry, of an output that sees something through all taps.
+        """
+        return slot_bound(self.weight, geometry)
 
     def signed_bound(self) -> int:
         """The same over values of either sign and of magnitude at most 1."""
         return int(np.abs(self.weight.reshape(len(self.weight), -1).astype(np.int64)).sum(axis=1).max())
+
+
+def slot_bound(weight: np.ndarray, geometry: Geometry | None) -> int:
+    """See Synapses.slot_bound."""
+    together = [np.arange(weight[0, 0].size)]
+    if geometry is not None:
+        phases = np.stack([axis.ravel() for axis in np.meshgrid(*geometry.phases, indexing="ij")])
+        _, of_tap = np.unique(phases, axis=1, return_inverse=True)
+        together = [np.flatnonzero(of_tap == phase) for phase in range(of_tap.max() + 1)]
+    taps = weight.reshape(*weight.shape[:2], -1).astype(np.int64)
+    most = np.stack([np.maximum(taps[..., phase], 0).sum(axis=(1, 2)) for phase in together])
+    least = np.stack([np.minimum(taps[..., phase], 0).sum(axis=(1, 2)) for phase in together])
+    return int(max(most.max(), -least.min()))
+
+
+@dataclass(frozen=True, eq=False)
+class Raised:
+    """Weights [O, C, *K] over the channels of `sources` of a lower resolution, through a transposed convolution."""
+
+    sources: tuple[str, ...]
+    weight: np.ndarray
+    geometry: Geometry
+
+    def slot_bound(self, geometry: Geometry | None = None) -> int:
+        """See Synapses.slot_bound."""
+        return slot_bound(self.weight, geometry)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +238,8 @@ class SpikingLayer(Operation):
     Parts, any but at least one: `frames` see the value of their sources at step t; `rates` see, at every step, the sum
     of the values of their sources over all steps (the firing rate times T: a current constant over time); `analog` see
     real numbers, the same at every step. All parts have the geometry of the layer.
+
+    `raised` sums, of frames of a lower resolution, are added to those of `frames` before the factor.
     """
 
     geometry: Geometry
@@ -204,6 +248,15 @@ class SpikingLayer(Operation):
     frames: Synapses | None = None
     rates: Synapses | None = None
     analog: Synapses | None = None
+    raised: Raised | None = None
+
+    @classmethod
+    def of_parts(
+        cls, name: str, geometry: Geometry, dynamics: Dynamics, bias: np.ndarray, parts: Mapping[str, Synapses]
+    ) -> SpikingLayer:
+        """The layer that has these parts, by name, and none else."""
+        frames, rates, analog = (parts.get(part) for part in ("frames", "rates", "analog"))
+        return cls(name, geometry, dynamics, bias, frames, rates, analog)
 
     @property
     def parts(self) -> Iterator[tuple[Literal["frames", "rates", "analog"], Synapses]]:
@@ -215,7 +268,8 @@ class SpikingLayer(Operation):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(source for _, synapses in self.parts for source in synapses.sources)
+        of_parts = tuple(source for _, synapses in self.parts for source in synapses.sources)
+        return of_parts if self.raised is None else (*of_parts, *self.raised.sources)
 
     @property
     def integer(self) -> bool:
@@ -238,9 +292,10 @@ class SpikingLayer(Operation):
             check_synapses(self, synapses, self.geometry, (self.out_channels, channels), *arithmetic)
             charge += self._largest_sum(part, synapses, inputs) * np.abs(synapses.factor.astype(np.float64)).max()
         self._require(len(shapes) == 1, f"all sources must have one spatial shape, not {sorted(shapes)}")
+        out = checked_output_shape(self, self.geometry, shapes.pop())
+        charge += self._largest_raised_sum(values, out)
         if self.integer:
             self._check_range(charge)
-        out = checked_output_shape(self, self.geometry, shapes.pop())
         return Spikes(self.out_channels, out, self.dynamics.steps, self.dynamics.levels)
 
     def _largest_sum(self, part: str, synapses: Synapses, inputs: list[Value]) -> float:
@@ -261,8 +316,34 @@ class SpikingLayer(Operation):
             self._require(
                 steps == {self.dynamics.steps}, f"frames must have {self.dynamics.steps} steps, not {sorted(steps)}"
             )
-            return synapses.slot_bound() * max(value.levels for value in spikes) if self.integer else 0.0
-        return synapses.slot_bound() * max(value.slots for value in spikes) if self.integer else 0.0
+            return synapses.slot_bound(self.geometry) * max(value.levels for value in spikes) if self.integer else 0.0
+        return synapses.slot_bound(self.geometry) * max(value.slots for value in spikes) if self.integer else 0.0
+
+    def _largest_raised_sum(self, values: Mapping[str, Value], shape: Sizes) -> float:
+        """What raised frames can add to a current of outputs of spatial `shape`; checks them."""
+        raised, frames = self.raised, self.frames
+        if raised is None:
+            return 0.0
+        inputs = [self._spikes(values, source) for source in raised.sources]
+        self._require(frames is not None and bool(inputs), "raised must have at least one source, and frames beside it")
+        assert frames is not None
+        self._require(raised.geometry.transposed, "raised must have the geometry of a transposed convolution")
+        shapes, steps = {value.shape for value in inputs}, {value.steps for value in inputs}
+        self._require(
+            len(shapes) == 1 and steps == {self.dynamics.steps},
+            f"raised sources must have one spatial shape and {self.dynamics.steps} steps, not {sorted(shapes)} and "
+            f"{sorted(steps)}",
+        )
+        channels, kind = sum(value.channels for value in inputs), frames.weight.dtype.kind
+        same = Synapses(raised.sources, raised.weight, frames.factor)
+        types = (np.int8, np.int16) if kind == "i" else (np.float32,)
+        check_synapses(self, same, raised.geometry, (self.out_channels, channels), types, frames.factor.dtype.type)
+        out = checked_output_shape(self, raised.geometry, shapes.pop())
+        self._require(out == shape, f"raised must have outputs of spatial shape {shape}, not {out}")
+        if kind != "i":
+            return 0.0
+        bound = raised.slot_bound(raised.geometry) * max(value.levels for value in inputs)
+        return float(bound * np.abs(frames.factor.astype(np.float64)).max())
 
     def _check_dynamics(self) -> None:
         self._require(
@@ -341,7 +422,7 @@ class ReadOut(Operation):
         channels = sum(value.channels for value in inputs)
         check_synapses(self, self.synapses, self.geometry, (n, channels), (np.int8, np.int16, np.float32), np.float32)
         if self.synapses.integer:
-            bound = self.synapses.slot_bound() * max(value.slots for value in inputs)
+            bound = self.synapses.slot_bound(self.geometry) * max(value.slots for value in inputs)
             self._require(bound <= EXACT_IN_FLOAT32, f"sums must stay within 2**24, they can reach {bound}")
         return Real(n, checked_output_shape(self, self.geometry, shapes.pop()))
 

@@ -37,11 +37,10 @@ def _packed(names: tuple[str, ...], values: Values, arrays: Arrays) -> tuple[Any
 
 
 def _spiking_layer(layer: SpikingLayer, values: Values, arrays: Arrays, scratch: np.ndarray | None) -> Any:
-    frames, rates = (
-        _packed(part.sources, values, arrays) if part is not None else () for part in (layer.frames, layer.rates)
-    )
+    parts = (layer.frames, layer.raised, layer.rates)
+    spikes = (_packed(part.sources, values, arrays) if part is not None else () for part in parts)
     out = arrays[layer.name]
-    return kernels.run("spiking_layer", layer, frames, rates, analog_sources(layer, arrays), out, scratch)[1]
+    return kernels.run("spiking_layer", layer, *spikes, analog_sources(layer, arrays), out, scratch)[1]
 
 
 def _read_out(operation: ReadOut, values: Values, arrays: Arrays, scratch: np.ndarray | None) -> Any:

@@ -6,8 +6,10 @@ summation: what such a program computes up to its first interpolation must agree
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..deploy.operations import (
     Operation,
     Pool,
     Quantize,
+    Raised,
     ReadOut,
     Repeat,
     SpikingLayer,
@@ -162,8 +165,32 @@ def _spiking_layer(
     try:
         layer.result(values)
     except ProgramError:  # weights of the full range can reach too far
-        layer = _assembled(name, *arguments, wide=False)
-    return layer
+        layer, wide = _assembled(name, *arguments, wide=False), False
+    below = {n: v for n, v in values.items() if n in exact and isinstance(v, Spikes) and v.steps == steps}
+    if layer.frames is None or wide or not below or draw(st.booleans()):
+        return layer
+    return _with_raised(draw, rng, layer, below, geometry.output_shape(first.shape))
+
+
+def _with_raised(
+    draw: Callable, rng: np.random.Generator, layer: SpikingLayer, values: Mapping[str, Spikes], shape: Sizes
+) -> SpikingLayer:
+    """The layer with frames of another resolution, if a small transposed convolution makes `shape` of any."""
+    first = values[draw(st.sampled_from(sorted(values)))]
+    axes = []
+    for n, m in zip(first.shape, shape, strict=True):
+        every = itertools.product(range(1, 6), range(1, 4), range(2))
+        fits = [(k, s, p) for k, s, p in every if (n - 1) * s - 2 * p + k == m]
+        if not fits:
+            return layer
+        usual = [(4, 2, 1)] if (4, 2, 1) in fits else fits
+        axes.append(draw(st.sampled_from(usual) | st.sampled_from(fits)))
+    kernel, stride, padding = zip(*axes, strict=True)
+    geometry = Geometry(kernel, stride, padding, (1,) * len(shape), transposed=True)
+    sources = _some(draw, [n for n, v in values.items() if v.shape == first.shape], least=1)
+    channels = sum(values[n].channels for n in sources)
+    synapses = _synapses(draw, rng, geometry, layer.out_channels, channels, sources, layer.integer, wide=False)
+    return replace(layer, raised=Raised(sources, synapses.weight, geometry))
 
 
 def _assembled(
@@ -184,7 +211,8 @@ def _assembled(
         for part, names in sources.items()
     }
     bias = _numbers(rng, (n_out,), np.int32 if integer else np.float32, 3)
-    return SpikingLayer(name, geometry, _dynamics(draw, rng, n_out, integer, steps, wide=wide), bias, **parts)
+    dynamics = _dynamics(draw, rng, n_out, integer, steps, wide=wide)
+    return SpikingLayer.of_parts(name, geometry, dynamics, bias, parts)
 
 
 def _read_out(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> ReadOut | None:

@@ -71,10 +71,6 @@ class RealLayer:
         def factor(part: Part) -> np.ndarray:
             return np.full(n, self.value * float(part.share), np.float32)
 
-        return SpikingLayer(
-            self.name,
-            self.geometry,
-            float_dynamics(self.cell, self.steps, n),
-            self.bias.astype(np.float32),
-            **{kind: Synapses(part.sources, part.weight, factor(part)) for kind, part in self.parts.items()},
-        )
+        parts = {kind: Synapses(part.sources, part.weight, factor(part)) for kind, part in self.parts.items()}
+        dynamics = float_dynamics(self.cell, self.steps, n)
+        return SpikingLayer.of_parts(self.name, self.geometry, dynamics, self.bias.astype(np.float32), parts)

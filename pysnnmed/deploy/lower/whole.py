@@ -68,7 +68,7 @@ def _in_units(layer: RealLayer, limit: int, bits: int, values: Mapping[str, Valu
         for (kind, part), mine in zip(layer.parts.items(), np.split(q, starts, axis=1), strict=True)
     }
     neurons = whole_dynamics(layer.cell, layer.steps, unit, bits)
-    operations.append(SpikingLayer(layer.name, layer.geometry, neurons, unit.whole(layer.bias), **synapses))
+    operations.append(SpikingLayer.of_parts(layer.name, layer.geometry, neurons, unit.whole(layer.bias), synapses))
     known = dict(values)
     for operation in operations:
         known[operation.name] = operation.result(known)

@@ -26,6 +26,8 @@ def _sources(draw, shape):
     for i in range(draw(st.integers(1, 3))):
         levels = draw(st.sampled_from([1, 1, 2, 3]))
         values[f"s{i}"] = Spikes(draw(_channels), shape, draw(st.sampled_from([steps, steps, 2])), levels)
+    half = tuple(max(1, n // 2) for n in shape)
+    values["low"] = Spikes(draw(_channels), half, steps, draw(st.sampled_from([1, 2])))
     return {**values, "a": Real(draw(st.integers(1, 3)), shape, limit=draw(st.sampled_from([1, 16, 63])))}
 
 
@@ -49,7 +51,7 @@ def _spiking_layer(draw):
     }
     parts = (
         tuple(drawn[name] for name in part.sources) if part else ()
-        for part in (layer.frames, layer.rates, layer.analog)
+        for part in (layer.frames, layer.raised, layer.rates, layer.analog)
     )
     result = layer.result(values)
     return (layer, *parts, _written(draw, result.array_shape, result.dtype))
@@ -93,7 +95,7 @@ def _layer_scratch(draw):
 
 TABLE_ADDS = 4  # of the results: the words, then the fields of Executed
 CASES = {
-    "spiking_layer": KernelCase(_spiking_layer(), out=4, own=(TABLE_ADDS,)),
+    "spiking_layer": KernelCase(_spiking_layer(), out=5, own=(TABLE_ADDS,)),
     "read_out": KernelCase(_read_out(), out=2, own=(TABLE_ADDS,)),
     "pool_spikes": KernelCase(_pool(), out=3),
     "repeat_spikes": KernelCase(_repeat(), out=2),
