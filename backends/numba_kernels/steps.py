@@ -21,8 +21,8 @@ def _take_alternate(typing_context, target, at, source, position):
         target_, at, source_, position = args
         low = _load_vector(context, builder, tile, source, source_, position)
         high = _load_vector(context, builder, tile, source, source_, position, n - 1)
-        lanes = [2 * i for i in range(n // 2)] + [n + 2 * i + 1 for i in range(n // 2)]
-        x = builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), n), lanes))
+        places = [2 * i for i in range(n // 2)] + [n + 2 * i + 1 for i in range(n // 2)]
+        x = builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), n), places))
         pointer = _address(context, builder, target, target_, at, kind=tile.vector)
         builder.store(x, pointer, align=tile.element.bitwidth // 8)
         return context.get_dummy_value()
@@ -40,12 +40,12 @@ def _put_alternate(typing_context, target, at, source, position):
         target_, at, source_, position = args
         x = _load_vector(context, builder, tile, source, source_, position)
         half = n // 2
-        for begin, lanes in (
+        for begin, places in (
             (0, [n + i // 2 if i % 2 == 0 else i for i in range(n)]),
             (n - 1, [n + half + i // 2 if i % 2 else i for i in range(n)]),
         ):
             before = _load_vector(context, builder, tile, target, target_, at, begin)
-            after = builder.shuffle_vector(before, x, ir.Constant(ir.VectorType(ir.IntType(32), n), lanes))
+            after = builder.shuffle_vector(before, x, ir.Constant(ir.VectorType(ir.IntType(32), n), places))
             pointer = _address(context, builder, target, target_, at, begin, tile.vector)
             builder.store(after, pointer, align=tile.element.bitwidth // 8)
         return context.get_dummy_value()
