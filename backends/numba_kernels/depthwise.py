@@ -9,6 +9,7 @@ three rows of the gradient of an output pass over each row that they have read.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,12 @@ def _distances(reading: Reading) -> np.ndarray:
 
 def _windows(reading: Reading) -> Windows | None:
     """The taps as windows, None if they are not."""
-    distance = _distances(reading)
+    return _windows_at(_distances(reading).astype(np.int64).tobytes())
+
+
+@lru_cache(maxsize=1024)
+def _windows_at(distances: bytes) -> Windows | None:
+    distance = np.frombuffer(distances, np.int64).reshape(-1, 3)
     if len(distance) % WINDOW_TAPS:
         return None
     taps = np.lexsort(distance.T[::-1]).reshape(-1, WINDOW, WINDOW)
