@@ -39,13 +39,15 @@ def _put_alternate(typing_context, target, at, source, position):
     def generate(context, builder, signature, args):
         target_, at, source_, position = args
         x = _load_vector(context, builder, tile, source, source_, position)
-        half = n // 2
+        half, parts = n // 2, []
         for begin, places in (
             (0, [n + i // 2 if i % 2 == 0 else i for i in range(n)]),
             (n - 1, [n + half + i // 2 if i % 2 else i for i in range(n)]),
         ):
             before = _load_vector(context, builder, tile, target, target_, at, begin)
-            after = builder.shuffle_vector(before, x, ir.Constant(ir.VectorType(ir.IntType(32), n), places))
+            places = ir.Constant(ir.VectorType(ir.IntType(32), n), places)
+            parts.append((begin, builder.shuffle_vector(before, x, places)))
+        for begin, after in parts:  # after both loads: they overlap in an element that stays, and would wait for it
             pointer = _address(context, builder, target, target_, at, begin, tile.vector)
             builder.store(after, pointer, align=tile.element.bitwidth // 8)
         return context.get_dummy_value()
