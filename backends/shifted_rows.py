@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -74,9 +75,8 @@ class Reading:
         ]
 
 
-def forward_reading(
-    size: Sequence[int], kernel: Sequence[int], stride: Sizes, padding: Sizes, dilation: Sizes
-) -> Reading:
+@lru_cache(maxsize=1024)  # a network asks for the same ones at every step; nobody writes to their arrays
+def forward_reading(size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Reading:
     """Output i of a convolution reads its input at i * stride + k * dilation - padding with tap k."""
     n, k, s, p, d = _geometry(size, kernel, stride, padding, dilation)
     count = (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -99,9 +99,10 @@ class InputPart:
         return x[(..., *(slice(f, None, s) for f, s in zip(self.first, stride, strict=True)))]
 
 
+@lru_cache(maxsize=1024)
 def gradient_readings(
-    size: Sequence[int], kernel: Sequence[int], stride: Sizes, padding: Sizes, dilation: Sizes, out_size: Sequence[int]
-) -> list[InputPart]:
+    size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out_size: Sizes
+) -> tuple[InputPart, ...]:
     """Element j of the input is read by output (j + padding - k * dilation) / stride with tap k, where that is whole.
 
     So the elements of one remainder modulo the stride are read by the same taps, and neighbours by neighbours.
@@ -124,7 +125,7 @@ def gradient_readings(
                 distance=output[readers] - origin,
             )
             parts.append(InputPart(first, readers, reading))
-    return parts
+    return tuple(parts)
 
 
 def _geometry(size, kernel, stride, padding, dilation) -> tuple[np.ndarray, ...]:

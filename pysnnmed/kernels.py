@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from .errors import MissingExtraError, ParameterError
 
 REFERENCE = "numpy"
@@ -87,6 +89,11 @@ def release_memory() -> int:
     What they keep never exceeds the most that was in use at once, and arrays in use stay as they are.
     """
     return importlib.import_module("pysnnmed.backends.buffers").release()
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array [*shape] of any content for a result, as np.empty; a large one of memory that was used before."""
+    return importlib.import_module("pysnnmed.backends.buffers").empty(shape, dtype)
 
 
 def threads() -> int:

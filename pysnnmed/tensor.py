@@ -118,18 +118,46 @@ class Tensor(Operators):
                 if tensor.grad is not None:
                     tensor.grad = np.asarray(tensor.grad + g)
                 else:  # copied where somebody else can reach it: gradients may share their memory
-                    tensor.grad = g if sys.getrefcount(g) <= 2 and _sole_access(g) else np.array(g)
+                    tensor.grad = g if sys.getrefcount(g) <= _ALONE and _sole_access(g) else np.array(g)
                 continue
             call, tensor.call = tensor.call, _FREED  # drops the saved arrays as soon as they have been used
             del tensor
-            for parent, parent_grad in zip(call.parents, call.gradients(g), strict=True):
+            grads = call.gradients(g)
+            for i, parent in enumerate(call.parents):
+                parent_grad, grads[i] = grads[i], None
                 if parent_grad is not None:
                     key = id(parent)
-                    pending[key] = pending[key] + parent_grad if key in pending else parent_grad
+                    if key in pending:  # added up in the memory of one of them, if nobody else can reach it
+                        held = pending.pop(key)
+                        if sys.getrefcount(held) <= _ALONE and _ours_to_change(held):
+                            held += parent_grad
+                        elif sys.getrefcount(parent_grad) <= _ALONE and _ours_to_change(parent_grad):
+                            parent_grad += held
+                            held = parent_grad
+                        else:
+                            held = np.asarray(held + parent_grad)
+                        pending[key] = held
+                        del held
+                    else:
+                        pending[key] = parent_grad
                 del parent, parent_grad  # leaves `pending` as the only holder
 
 
 Operand: TypeAlias = Tensor | ArrayLike  # what an operation accepts: a tensor, an array, a number
+
+
+def _references_of_a_local() -> int:
+    array = np.empty(0)
+    return sys.getrefcount(array)
+
+
+_ALONE = _references_of_a_local()  # of an array that one variable holds: 2, in a Python that counts the argument too
+
+
+def _ours_to_change(array: np.ndarray) -> bool:
+    """Whether an array that nobody else holds may be written to: not so if others reach its memory, or if it repeats
+    one element, as broadcasting makes them."""
+    return array.flags.writeable and _sole_access(array)
 
 
 def _sole_access(array: np.ndarray) -> bool:
@@ -139,7 +167,7 @@ def _sole_access(array: np.ndarray) -> bool:
         base = array.base
         if base is None:
             return True
-        if sys.getrefcount(base) > 3:  # `array.base`, `base` and the argument
+        if sys.getrefcount(base) > _ALONE + 1:  # `array.base` and `base`
             return False
         if getattr(base, "sole_access", False):
             return True

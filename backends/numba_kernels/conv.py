@@ -1,7 +1,8 @@
 """Convolution and its two adjoints, with the sums of a tile held in vector registers.
 
 Where most elements of the array that is summed over are zero, `.sparse_conv` does the work instead; where channels are
-many and the kernel has three planes and rows, `.winograd`.
+many and the kernel has three planes and rows, `.winograd`; where a group has few outputs, `.depthwise`; where the
+kernel has one element, `.pointwise`.
 
 The outputs are cut into strips of rows. For each strip, what its taps read is copied to a panel that fits the
 second-level cache, in the layout of `..shifted_rows`; then tiles of outputs and positions (see `.simd`) pass over all
@@ -19,7 +20,7 @@ from numba import njit
 from .. import buffers
 from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient_readings, volume
 from ..threads import for_ranges
-from . import winograd
+from . import depthwise, pointwise, winograd
 from .simd import (
     DOT_ROWS,
     DOT_VECTORS,
@@ -38,6 +39,7 @@ from .simd import (
     zeros,
 )
 from .sparse_conv import fits, sum_positions, sum_taps
+from .steps import copy_to_steps
 from .strips import Strips, pack, strips_of, tiled
 
 __all__ = ["conv_backward_input", "conv_backward_weight", "conv_forward"]
@@ -115,10 +117,14 @@ def conv_backward_weight(
     """See numpy_kernels.conv_backward_weight."""
     reading = forward_reading(x.shape[2:], kernel_shape, stride, padding, dilation)
     n_in, n_out, n_taps = x.shape[1] // groups, g.shape[1] // groups, math.prod(kernel_shape)
+    if pointwise.fits_gradient(reading, x, n_out):
+        return pointwise.sum_positions(g, x, groups).reshape(groups * n_out, n_in, *kernel_shape)
     few_events = groups == 1 and _few_events(x, EVENTS_OF_GRADIENT, reading, n_out)
     x, g = (np.ascontiguousarray(as_volumes(a)) for a in (x, g))
     if few_events and (grad := sum_positions(g, x, reading)) is not None:
         return grad.reshape(n_out, n_in, *kernel_shape)
+    if depthwise.fits_gradient(reading, n_out):
+        return depthwise.sum_positions(g, x, reading, groups).reshape(groups * n_out, n_in, *kernel_shape)
     strips = _strips(reading, n_in)
     offsets = np.pad(strips.offsets, (0, DOT_VECTORS), mode="edge")
     parts = min(PARTS, len(x) * len(strips.places))
@@ -139,6 +145,9 @@ def _sum_taps(
 ) -> None:
     """Write to out[:, :, first::step] start [groups, O/groups] plus the sums that weights [groups, O/groups, C/groups,
     taps] make of a [B, C, *S]."""
+    if set(step) == {1} and pointwise.fits(reading, a):
+        pointwise.sum_taps(a, weights[..., 0], start, out)
+        return
     whole = len(weights) == 1 and set(step) == {1}
     by_pairs = whole and a.dtype in PAIRED_TYPES and _many_pairs(reading, len(a), *weights.shape[1:3])
     largest = EVENTS_BESIDE_PAIRS if by_pairs else EVENTS_OF_SUM
@@ -147,6 +156,9 @@ def _sum_taps(
         sum_taps(as_volumes(a), weights[0], start[0], reading, out)
         return
     if by_pairs and winograd.sum_taps(a, weights[0], start[0], reading, out):
+        return
+    if set(step) == {1} and depthwise.fits(reading, weights.shape[1]):
+        depthwise.sum_taps(a, weights, start, reading, out)
         return
     strips = _strips(reading, a.shape[1] // len(weights))
     w, start = tiled(weights.reshape(*weights.shape[:2], -1)), tiled(start[..., None])
@@ -222,8 +234,7 @@ def _write_sums(a, strips, weights, start, out, first, step, task, stop):
                             if step[2] == 1:
                                 copy(target, to, sums, at, strips.columns)
                             else:
-                                for x in range(strips.columns):
-                                    target[to + x * step[2]] = sums[at + x]
+                                copy_to_steps(target, to, step[2], sums, at, strips.columns)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -20,6 +20,7 @@ from .. import buffers
 from ..numpy_kernels.neurons import lif_backward as _reference_backward
 from ..numpy_kernels.neurons import lif_forward as _reference_forward
 from ..threads import for_ranges
+from .exponential import exp_of_negative
 
 _BLOCK = 2048  # neurons per block: the rows in use fit the first-level cache
 _POTENTIALS = 1 << 17  # and on the way back as many potentials over time at most, to stay in the second-level cache
@@ -364,7 +365,7 @@ def _surrogate(h, v_threshold, code, alpha, out):
             out[i] = peak / (one + z * z)
     elif code == _SIGMOID:
         for i in range(h.size):
-            e = np.exp(-abs(alpha * (h[i] - v_threshold)))
+            e = exp_of_negative(-abs(alpha * (h[i] - v_threshold)))
             out[i] = alpha * e / ((one + e) * (one + e))
     elif code == _PIECEWISE_QUADRATIC:
         for i in range(h.size):
@@ -378,11 +379,11 @@ def _surrogate(h, v_threshold, code, alpha, out):
         peak = alpha / h.dtype.type(np.sqrt(np.pi))
         for i in range(h.size):
             z = alpha * (h[i] - v_threshold)
-            out[i] = peak * np.exp(-z * z)
+            out[i] = peak * exp_of_negative(-z * z)
     elif code == _EXPONENTIAL:
         peak = alpha / (one + one)
         for i in range(h.size):
-            out[i] = peak * np.exp(-alpha * abs(h[i] - v_threshold))
+            out[i] = peak * exp_of_negative(-alpha * abs(h[i] - v_threshold))
     elif code == _RECTANGLE:
         half = one / (alpha + alpha)
         for i in range(h.size):

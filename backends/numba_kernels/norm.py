@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .. import buffers
 from ..threads import for_ranges
 
 _LANES = 32  # independent partial sums, so that additions need not wait for each other
@@ -23,7 +24,7 @@ def batch_norm_forward(
 ) -> np.ndarray:
     """See numpy_kernels.norm."""
     lines = _lines(x)
-    out = np.empty(lines.shape, x.dtype)
+    out = buffers.empty(lines.shape, x.dtype)
     scale = gamma / np.sqrt(variance + epsilon)
     numbers = np.stack([mean, scale, beta]).astype(x.dtype)
     for_ranges(lambda a, b: _normalise(lines, numbers, out, a, b), lines.shape[0] * lines.shape[1])
@@ -47,7 +48,7 @@ def batch_norm_backward(
     n = x.size // x.shape[1] if training else np.inf
     # gamma inverse (g - <g> - (x - mean) inverse <g z>)
     numbers = np.stack([mean, gamma * inverse, sum_g / n, inverse * sum_gz / n]).astype(x.dtype)
-    out = np.empty(lines.shape, x.dtype)
+    out = buffers.empty(lines.shape, x.dtype)
     for_ranges(lambda a, b: _normalise_adjoint(grads, lines, numbers, out, a, b), lines.shape[0] * lines.shape[1])
     return out.reshape(x.shape), sum_gz.astype(gamma.dtype), sum_g.astype(gamma.dtype)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .. import buffers
 from ..interpolation import linear_taps
 from ..threads import for_ranges
 
@@ -91,7 +92,7 @@ def upsample_linear_backward(grad: np.ndarray, shape: tuple[int, ...], align_cor
 def _along_axis(kernel, x, axis, new_size, taps):
     """Run `kernel` on x seen as [before, axis, after]; the axis gets the length new_size."""
     lower, upper, fraction = taps
-    out = np.zeros((*x.shape[:axis], new_size, *x.shape[axis + 1 :]), x.dtype)
+    out = buffers.empty((*x.shape[:axis], new_size, *x.shape[axis + 1 :]), x.dtype)
     n = int(np.prod(x.shape[:axis]))
     lines = np.ascontiguousarray(x).reshape(n, x.shape[axis], -1)
     new_lines = out.reshape(n, new_size, -1)
@@ -268,6 +269,7 @@ def _interpolate(lines, lower, upper, fraction, out, start, stop):
 def _interpolate_adjoint(lines, lower, upper, fraction, out, start, stop):
     """Adjoint of `_interpolate`: lines [before, new axis, after] shared out to out [before, axis, after]."""
     for o in range(start, stop):
+        out[o] = 0
         for i in range(len(lower)):
             a, b = out[o, lower[i]], out[o, upper[i]]
             for j in range(lines.shape[2]):

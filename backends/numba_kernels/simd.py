@@ -218,6 +218,25 @@ def store(typing_context, tile, array, position, pitch):
     return types.void(tile, array, types.intp, types.intp), generate
 
 
+@intrinsic
+def store_rows(typing_context, tile, array, position, pitch, rows):
+    """The same as `store` for the first so many rows of the tile, or all if it has fewer."""
+
+    def generate(context, builder, signature, args):
+        total, out, position, pitch, rows = args
+        for r in range(tile.rows):
+            with builder.if_then(builder.icmp_signed("<", _INDEX(r), rows)):
+                row = builder.add(position, builder.mul(pitch, _INDEX(r)))
+                for v in range(tile.vectors):
+                    pointer = _address(context, builder, signature.args[1], out, row, v * tile.lanes, tile.vector)
+                    x = builder.extract_value(total, r * tile.vectors + v)
+                    builder.store(x, pointer, align=tile.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(tile, array, index, index, index), generate
+
+
 def transform(matrix: tuple[tuple[int, ...], ...]):
     """The intrinsic that applies a matrix of 1, 0 and -1 to both axes of a square of vectors of an array.
 

@@ -15,6 +15,7 @@ from numba import njit
 
 from ..shifted_rows import Reading, Sizes
 from .simd import ROWS, clear, copy
+from .steps import copy_from_steps
 
 
 class Strips(NamedTuple):
@@ -32,7 +33,7 @@ class Strips(NamedTuple):
 def strips_of(reading: Reading, planes: int, rows: int, channels: int) -> Strips:
     """Strips of at most so many planes and rows, and the offsets in a panel of so many channels."""
     n_planes, n_rows, columns = reading.count
-    places = np.array([(z, y, dz, dy) for z, dz in _cuts(n_planes, planes) for y, dy in _cuts(n_rows, rows)])
+    places = np.array([(z, y, dz, dy) for z, dz in cuts(n_planes, planes) for y, dy in cuts(n_rows, rows)])
     planes, rows = places[:, 2:].max(axis=0).tolist()
     extent = reading.extent(planes, rows)
     volumes = len(reading.origin) * math.prod(extent) * np.arange(channels)
@@ -41,7 +42,7 @@ def strips_of(reading: Reading, planes: int, rows: int, channels: int) -> Strips
     return Strips(places, columns, reading.origin, reading.step, extent, offsets, longest)
 
 
-def _cuts(n: int, longest: int) -> list[tuple[int, int]]:
+def cuts(n: int, longest: int) -> list[tuple[int, int]]:
     """(start, length) of the fewest nearly equal pieces of range(n) that are not longer than that."""
     pieces = -(-n // longest)
     bounds = [n * i // pieces for i in range(pieces + 1)]
@@ -80,8 +81,7 @@ def pack(source, shape, channel, channels, origin, step, extent, z0, y0, pitch, 
                         if step[2] == 1:
                             copy(panel, at + begin, source, row + begin, end - begin)
                         else:
-                            for k in range(begin, end):
-                                panel[at + k] = source[row + k * step[2]]
+                            copy_from_steps(panel, at + begin, source, row + begin * step[2], step[2], end - begin)
                     else:
                         clear(panel, at, extent[2])
                     at += extent[2]

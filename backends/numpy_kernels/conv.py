@@ -2,6 +2,7 @@
 
 In the layout of `..shifted_rows`, what a tap reads for a block of output positions is one slice, so the sum over the
 channels is a matrix product of the weights of that tap with the slice. Blocks are short enough to stay in the cache.
+Groups of one channel, where such products would be many and small, are multiplied element by element instead.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ def conv_backward_weight(
     positions = np.zeros((len(g), groups, g.shape[1] // groups, _positions(reading)), g.dtype)
     _outputs(positions, reading)[...] = as_volumes(g).reshape(*positions.shape[:3], *reading.count)
     n_in, n_taps = x.shape[1] // groups, math.prod(kernel_shape)
+    if _depthwise(n_in, groups):
+        return _depthwise_products(positions, flat, offsets).reshape(g.shape[1], n_in, *kernel_shape)
     grad = np.zeros((groups, n_taps * n_in, positions.shape[2]), x.dtype)
     for b, group, channels in _parts(flat, groups):
         for block in _blocks(reading, n_in):
@@ -106,6 +109,9 @@ def _sum_taps(flat: np.ndarray, weights: np.ndarray, reading: Reading, out: np.n
     """Write to out [B, O, *count] the sums that weights [groups, O/groups, C/groups, taps] make of flat [B, C, n]."""
     groups, n_out, n_in, n_taps = weights.shape
     offsets = reading.offsets(_extent(reading))
+    if _depthwise(n_in, groups):
+        _sum_depthwise(flat, weights[:, :, 0], offsets, reading, out)
+        return
     bundles = _bundles(n_taps, n_in)
     matrices = [weights[..., taps].swapaxes(2, 3).reshape(groups, n_out, -1) for taps in bundles]
     sums = np.empty((n_out, _positions(reading)), flat.dtype)
@@ -116,6 +122,42 @@ def _sum_taps(flat: np.ndarray, weights: np.ndarray, reading: Reading, out: np.n
                 total += matrix[group] @ _shifted(channels, offsets[taps], block)
             sums[:, block] = total
         out[b, group * n_out : (group + 1) * n_out] = _outputs(sums, reading)
+
+
+def _depthwise(n_in: int, groups: int) -> bool:
+    return n_in == 1 and groups > 1
+
+
+def _sum_depthwise(
+    flat: np.ndarray, weights: np.ndarray, offsets: np.ndarray, reading: Reading, out: np.ndarray
+) -> None:
+    """The same for groups of one channel: weights [groups, O/groups, taps]."""
+    n_out, n = weights.shape[1], _positions(reading)
+    for b, channels in _channel_blocks(flat):
+        read = flat[b, channels]
+        for o in range(n_out):
+            total = np.zeros((len(read), n), flat.dtype)
+            for weight, offset in zip(weights[channels, o].T, offsets, strict=True):
+                total += weight[:, None] * read[:, offset : offset + n]
+            out[b, o::n_out][channels] = _outputs(total, reading)
+
+
+def _depthwise_products(positions: np.ndarray, flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """[groups, O/groups, taps]: positions [B, groups, O/groups, n] times what the taps read of flat, summed over n."""
+    grad = np.zeros((*positions.shape[1:3], len(offsets)), flat.dtype)
+    for b, channels in _channel_blocks(flat):
+        for k, offset in enumerate(offsets):
+            read = flat[b, channels, offset : offset + positions.shape[3]]
+            grad[channels, :, k] += np.einsum("cop,cp->co", positions[b, channels], read)
+    return grad
+
+
+def _channel_blocks(flat: np.ndarray) -> Iterator[tuple[int, slice]]:
+    """(item of the batch, some of its channels) of flat [B, C, n], so few that they stay in the cache."""
+    step = max(1, BLOCK // flat.shape[2])
+    for b in range(len(flat)):
+        for start in range(0, flat.shape[1], step):
+            yield b, slice(start, start + step)
 
 
 def _bundles(n_taps: int, channels: int) -> list[slice]:

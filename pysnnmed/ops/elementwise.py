@@ -6,8 +6,18 @@ from typing import ClassVar
 
 import numpy as np
 
+from .. import kernels
 from ..errors import ParameterError
 from ..tensor import Function, Operand, Tensor, unbroadcast
+
+LARGE = 1 << 20  # bytes from which the memory of a result is worth a thought
+
+
+def _applied(ufunc: np.ufunc, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """ufunc(x, y), a large result in memory that was used before: see backends.buffers."""
+    if max(x.nbytes, y.nbytes) < LARGE:
+        return ufunc(x, y)
+    return ufunc(x, y, out=kernels.empty(np.broadcast_shapes(x.shape, y.shape), np.result_type(x, y)))
 
 
 class _Binary(Function):
@@ -28,7 +38,7 @@ class _Binary(Function):
 
 class Add(_Binary):
     def forward(ctx, x, y):
-        return x + y
+        return _applied(np.add, x, y)
 
     def wrt_x(ctx, grad):
         return grad
@@ -39,7 +49,7 @@ class Add(_Binary):
 
 class Sub(_Binary):
     def forward(ctx, x, y):
-        return x - y
+        return _applied(np.subtract, x, y)
 
     def wrt_x(ctx, grad):
         return grad
@@ -51,13 +61,13 @@ class Sub(_Binary):
 class Mul(_Binary):
     def forward(ctx, x, y):
         ctx.save(x, y)
-        return x * y
+        return _applied(np.multiply, x, y)
 
     def wrt_x(ctx, grad):
-        return grad * ctx.saved[1]
+        return _applied(np.multiply, grad, ctx.saved[1])
 
     def wrt_y(ctx, grad):
-        return grad * ctx.saved[0]
+        return _applied(np.multiply, grad, ctx.saved[0])
 
 
 class Div(_Binary):
