@@ -246,6 +246,7 @@ def test_evaluate_scores_programs_and_teachers(files, capsys, monkeypatch, tmp_p
         (("info", "absent.nii.gz"), "absent.nii.gz"),
         (("info", "no-such-model"), "no model 'no-such-model'"),
         (("train", "register", "--data", "nowhere", "--out", "run", "--recipe", "unknown"), "included: brain"),
+        (("train", "register", "--recipe", "shapes", "--out", "run", "--teacher", "absent"), "no model 'absent'"),
         (("register", "--moving", "a.nii", "--fixed", "b.nii", "--moving-labels", "c.nii"), "go together"),
         (("energy", "--moving", "a.nii"), "--moving and --fixed go together"),
         (("energy", "--table", "fp33"), "cost table: the name must be one of fp32"),

@@ -1,6 +1,7 @@
 """Training: recipes say what they mean, runs resume exactly, logs and checkpoints survive kills and damage."""
 
 import csv
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from pysnnmed import ops
-from pysnnmed.deploy.pretrained import load_model
+from pysnnmed.deploy.pretrained import load_model, save_model
 from pysnnmed.errors import ParameterError, WeightsError
-from pysnnmed.models.spikereg import SpikeRegConfig, preset
+from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig, Teacher, preset
 from pysnnmed.nn import Linear
 from pysnnmed.optim import Adam
 from pysnnmed.tensor import Tensor
@@ -21,6 +22,7 @@ from pysnnmed.train.pairs import load_pairs
 from pysnnmed.train.progress import Log, ProgressBar, read_log
 from pysnnmed.train.recipe import RECIPES, Recipe, load_recipe
 from pysnnmed.train.registration import content_box, train
+from pysnnmed.train.run_folder import claim_run_folder
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.05, shape=lambda step: 1 / (1 + step), log_every=2, checkpoint_every=4)
 
@@ -227,13 +229,82 @@ def test_a_run_from_generated_pairs_writes_networks_and_resumes_exactly(tmp_path
         assert again.read_bytes() == whole.read_bytes()
 
 
-def test_a_run_folder_belongs_to_one_recipe(tmp_path):
+def test_a_run_folder_belongs_to_one_recipe_and_one_teacher(tmp_path):
     (tmp_path / "small.toml").write_text(SMALL)
     recipe = load_recipe(tmp_path / "small.toml")
-    registration._check_run_folder(recipe, tmp_path / "run")
-    registration._check_run_folder(recipe, tmp_path / "run")
-    with pytest.raises(ParameterError, match="another recipe"):
-        registration._check_run_folder(replace(recipe, seed=2), tmp_path / "run")
+    claim_run_folder(tmp_path / "run", recipe)
+    claim_run_folder(tmp_path / "run", recipe)
+    with pytest.raises(ParameterError, match=r"another recipe or teacher \(not the same: seed\)"):
+        claim_run_folder(tmp_path / "run", replace(recipe, seed=2))
+    given = {"teacher_sha256": "1"}
+    claim_run_folder(tmp_path / "given", recipe, given)
+    claim_run_folder(tmp_path / "given", recipe, given)
+    for folder, facts in (("run", given), ("given", {}), ("given", {"teacher_sha256": "2"})):
+        with pytest.raises(ParameterError, match="not the same: teacher_sha256"):
+            claim_run_folder(tmp_path / folder, recipe, facts)
+    (tmp_path / "run" / "recipe.json").write_text("{")
+    with pytest.raises(ParameterError, match="cannot be read"):
+        claim_run_folder(tmp_path / "run", recipe)
+
+
+def test_a_run_from_a_teacher_that_is_there_begins_with_its_conversion(tmp_path, monkeypatch):
+    (tmp_path / "small.toml").write_text(SMALL)
+    recipe = load_recipe(tmp_path / "small.toml")
+    whole = train(recipe, None, tmp_path / "whole")
+    teacher = tmp_path / "whole" / "teacher.safetensors"
+    before = teacher.read_bytes()
+
+    untrained = replace(recipe, teacher=replace(recipe.teacher, steps=10**6))  # would not end
+    again = train(untrained, None, tmp_path / "again", teacher=teacher)
+    (ours, card), (theirs, _) = load_model(again), load_model(whole)
+    for name, array in theirs.state_dict().items():
+        np.testing.assert_array_equal(ours.state_dict()[name], array)
+    digest = hashlib.sha256(before).hexdigest()
+    assert card.facts["teacher_sha256"] == digest
+    assert json.loads((tmp_path / "again" / "recipe.json").read_text())["teacher_sha256"] == digest
+    assert not (tmp_path / "again" / "teacher").exists()
+    assert teacher.read_bytes() == before
+
+    longer = replace(untrained, network=replace(recipe.network, steps=3))  # only the spiking network has time steps
+    assert load_model(train(longer, None, tmp_path / "longer", teacher=teacher))[1].config.steps == 3
+
+    real, n = registration.registration_terms, 0
+
+    def dying(*arguments):
+        nonlocal n
+        n += 1
+        if n > 2:
+            raise Killed
+        return real(*arguments)
+
+    monkeypatch.setattr(registration, "registration_terms", dying)
+    with pytest.raises(Killed):
+        train(untrained, None, tmp_path / "killed", teacher=teacher)
+    monkeypatch.undo()
+    other = tmp_path / "other.safetensors"
+    network, _ = load_model(teacher)
+    network.head.bias.data += 1
+    save_model(other, network)
+    for wrong in (other, None):
+        with pytest.raises(ParameterError, match="not the same: teacher_sha256"):
+            train(untrained, None, tmp_path / "killed", teacher=wrong)
+    assert train(untrained, None, tmp_path / "killed", teacher=teacher).read_bytes() == again.read_bytes()
+
+
+def test_a_file_that_is_no_teacher_of_the_recipe_is_refused(tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    recipe = load_recipe(tmp_path / "small.toml")
+    for network, says in (
+        (SpikeReg(recipe.network, np.random.default_rng(0)), "must be a Teacher, not a SpikeReg"),
+        (Teacher(SpikeRegConfig(encoder=(3, 5), decoder=(3,)), np.random.default_rng(0)), r"encoder = \(3, 5\)"),
+        (Teacher(replace(recipe.network, integration_steps=2), np.random.default_rng(0)), "integration_steps = 2"),
+    ):
+        save_model(tmp_path / "net.safetensors", network)
+        with pytest.raises(WeightsError, match=says):
+            train(recipe, None, tmp_path / "run", teacher=tmp_path / "net.safetensors")
+    with pytest.raises(WeightsError, match="no model"):
+        train(recipe, None, tmp_path / "run", teacher=tmp_path / "absent.safetensors")
+    assert not (tmp_path / "run").exists()
 
 
 def test_real_volumes_need_a_folder():

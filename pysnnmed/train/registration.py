@@ -7,18 +7,14 @@ images were painted from them, a recipe may add their overlap; labels drawn by p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from ..convert import convert
-from ..data.files import write_text
 from ..data.images import content_box
 from ..deploy.pretrained import save_model
-from ..errors import ParameterError
 from ..losses.labels import one_hot, soft_dice
 from ..losses.registration import bending_energy, diffusion, lncc, mse
 from ..losses.spikes import spike_rate_penalty
@@ -30,6 +26,13 @@ from .evaluation import batch, evaluate_pairs, means
 from .loop import Schedule, fit
 from .pairs import Pair, PairSampler, held_out_pairs, labels_of, load_pairs
 from .recipe import LossRecipe, Recipe, StageRecipe
+from .run_folder import claim_run_folder
+from .teachers import load_teacher
+
+# Of a configuration, what only the spiking network has: a teacher serves any of them.
+SPIKING_ONLY = frozenset(
+    ("steps", "leak", "reset", "learn_leak", "learn_threshold", "mode", "leaks", "shortcuts", "smoothing", "winners")
+)
 
 
 def registration_terms(
@@ -77,40 +80,54 @@ def _drawn_labels(pair: Pair, n: int, rng: np.random.Generator) -> list[int]:
     return sorted(rng.choice(shared, min(n, len(shared)), replace=False).tolist())
 
 
-def train(recipe: Recipe, data: Path | None, out: Path, *, report: Callable[[str], None] = lambda line: None) -> Path:
+def train(
+    recipe: Recipe,
+    data: Path | None,
+    out: Path,
+    *,
+    teacher: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Path:
     """Run the whole recipe on the volumes in `data`, writing to `out`. -> path of the spiking network's weights
 
-    `data` may be None for a recipe that uses generated pairs alone.
+    `data` may be None for a recipe that uses generated pairs alone. With the weights file of a `teacher`, or the name
+    of a shipped one, no teacher is trained: the run begins with its conversion.
 
     Runs on the kernels of the active backend. A killed run goes on where its last checkpoint was written; a stage that
     is done is not repeated. `report` gets one line per milestone.
     """
-    _check_run_folder(recipe, out)
+    if teacher is None:
+        analog, given = Teacher(recipe.network, np.random.default_rng([recipe.seed, 1])), {}
+    else:
+        analog, digest = load_teacher(teacher, Teacher, recipe.network, free=SPIKING_ONLY)
+        given = {"teacher_sha256": digest}
+    claim_run_folder(out, recipe, given)
     sampler, held_out = load_pairs(recipe, data), held_out_pairs(recipe, data)
     labels = labels_of(held_out)
     report(
         f"{len(sampler.subjects)} subjects, {len(sampler.generated)} generated pairs, {len(held_out)} held-out pairs"
     )
 
-    teacher = Teacher(recipe.network, np.random.default_rng([recipe.seed, 1]))
-    run_stage("teacher", teacher, recipe.teacher, recipe.loss, sampler, held_out, labels, out, recipe.seed + 1)
+    if teacher is None:
+        run_stage("teacher", analog, recipe.teacher, recipe.loss, sampler, held_out, labels, out, recipe.seed + 1)
+    else:
+        report(f"teacher of {teacher}, SHA-256 {given['teacher_sha256']}")
     spiking = SpikeReg(recipe.network, np.random.default_rng([recipe.seed, 2]))
-    teacher.eval()
+    analog.eval()
     examples = _examples(sampler, recipe)
-    for layer in convert(teacher, spiking, examples, recipe.conversion.percentile):
+    for layer in convert(analog, spiking, examples, recipe.conversion.percentile):
         report(
             f"{layer.name}: lambda {layer.scale:.4g}, error {layer.error:.4f} lambda, "
             f"saturated {100 * layer.saturated:.2f} %, rate {layer.rate:.3f}"
         )
     report(f"converted, before fine-tuning: {means(evaluate_pairs(spiking, held_out, labels))}")
-    run_stage(
-        "spiking", spiking, recipe.finetune, recipe.loss, sampler, held_out, labels, out, recipe.seed + 2, teacher
-    )
-    facts = {"recipe": recipe.name, "spacing": recipe.data.spacing, "align": recipe.data.align}
-    for name, network in (("teacher", teacher), ("spiking", spiking)):
+    run_stage("spiking", spiking, recipe.finetune, recipe.loss, sampler, held_out, labels, out, recipe.seed + 2, analog)
+    facts = {"recipe": recipe.name, "spacing": recipe.data.spacing, "align": recipe.data.align, **given}
+    for name, network in (("teacher", analog), ("spiking", spiking)):
         scores = means(evaluate_pairs(network, held_out, labels))
         report(f"{name} on the held-out pairs: {scores}")
-        save_model(out / f"{name}.safetensors", network, {**facts, "held_out": scores})
+        if network is spiking or teacher is None:  # a teacher that was given stays where it is
+            save_model(out / f"{name}.safetensors", network, {**facts, "held_out": scores})
     return out / "spiking.safetensors"
 
 
@@ -156,13 +173,3 @@ def _examples(sampler: PairSampler, recipe: Recipe) -> list[tuple[Tensor, Tensor
     rng = np.random.default_rng([recipe.seed, 3])
     pairs = [sampler(rng) for _ in range(recipe.conversion.examples)]
     return [(batch(p.fixed.image), batch(p.moving.image)) for p in pairs]
-
-
-def _check_run_folder(recipe: Recipe, out: Path) -> None:
-    """A run folder belongs to one recipe: its checkpoints mean nothing under another."""
-    out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(recipe), indent=1, sort_keys=True) + "\n"
-    note = out / "recipe.json"
-    if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise ParameterError(f"{out}: holds a run of another recipe; resume with that one or give an empty folder")
-    write_text(note, text)
