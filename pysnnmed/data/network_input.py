@@ -29,11 +29,11 @@ from .images import Image, normalize_intensity
 from .pictures import MAX_PIXELS
 from .resize import resample
 from .slices import Plane, slice_spacing, slices_of
+from .windows import Padding, pad, padding_to
 
 KEY = "input"
 Kind = Literal["pictures", "volumes"]
 Fit = Literal["resize", "window"]
-Padding = Literal["reflect", "edge", "zeros"]
 SAME_SPACING = 0.01  # relative: pixels this close to the wanted ones are kept as they are
 MOST_LABELS = 255  # label maps are uint8
 
@@ -217,34 +217,6 @@ class NetworkInput:
     def padded(self, pixels: np.ndarray, shape: Sequence[int] | None = None) -> np.ndarray:
         """[..., H, W] in the middle of at least `shape` (default: `size`), surrounded as `padding` says."""
         return pad(pixels, padding_to(pixels.shape[-2:], shape or self.size), self.padding)
-
-
-Border = tuple[tuple[int, int], tuple[int, int]]  # before and after, of height and width
-
-
-def padding_to(size: Sequence[int], shape: Sequence[int]) -> Border:
-    """Pixels to add for at least `shape`: floor((N - n) / 2) in front, the rest behind."""
-    before_after = []
-    for n, wanted in zip(size, shape, strict=True):
-        missing = max(0, wanted - n)
-        before_after.append((missing // 2, missing - missing // 2))
-    height, width = before_after
-    return height, width
-
-
-def pad(pixels: np.ndarray, border: Border, padding: Padding) -> np.ndarray:
-    """[..., H, W] with a border. A mirrored one does not repeat the outermost pixel, however wide it is."""
-    if not any(map(any, border)):
-        return pixels
-    mode = {"reflect": "reflect", "edge": "edge", "zeros": "constant"}[padding]
-    return np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + list(border), mode)  # type: ignore[call-overload]
-
-
-def cropped(pixels: np.ndarray, border: Border) -> np.ndarray:
-    """[..., H, W] without its border: the inverse of `pad`."""
-    (top, bottom), (left, right) = border
-    height, width = pixels.shape[-2:]
-    return pixels[..., top : height - bottom, left : width - right]
 
 
 # ------------------------------------------------------------------------------------------------ grids of slices
