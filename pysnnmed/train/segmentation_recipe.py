@@ -74,7 +74,7 @@ class SegmentationLossRecipe:
 
     label_weights   of the classes, in BCE and Dice; empty: equal
     kind            D, with its `temperature` if it has one, and `reverse`
-    stages          their weights in the alignment, which adds them to 1
+    stages          their weights in the alignment, scaled to sum 1; empty: the last of four alone
     supervision     of the teacher alone: BCE of the map of each stage with the share of foreground in its pixels, mean
                     over stages, so that the student aligns with maps that mean something
     """
@@ -88,7 +88,7 @@ class SegmentationLossRecipe:
     l2: float = 1.0
     temperature: float = 1.0
     reverse: bool = False
-    stages: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0)
+    stages: tuple[float, ...] = ()
     supervision: float = 1.0
 
     def __post_init__(self) -> None:
@@ -122,9 +122,7 @@ class SegmentationStageRecipe:
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
-            raise ParameterError(
-                f"[stage]: optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
-            )
+            raise ParameterError(f"[stage]: optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
         if self.batch < 1 or self.checkpoint_every < 1 or self.steps < 0:
             raise ParameterError(
                 "[stage]: batch and checkpoint_every must be at least 1 and steps at least 0, not "
