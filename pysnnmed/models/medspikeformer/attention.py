@@ -9,9 +9,11 @@ import numpy as np
 
 from ... import ops, synops
 from ...decomposition import MAPS, Axis, Outputs
-from ...nn import Module, over_time
+from ...neurons import Neuron
+from ...nn import BatchNorm, Module, Spiking, over_time
 from ...nn.attention import (
     DecomposedSelfAttention,
+    Projection,
     QKAttention,
     SoftmaxSelfAttention,
     SpikeDrivenSelfAttention,
@@ -29,7 +31,12 @@ PAIRS = (("AA", "II"), ("AI", "IA"))  # the maps whose projections the released 
 
 
 def spiking_attention(config: MedSpikeFormerConfig, parts: Parts, width: int) -> Module:
-    """The attention of a stage of the spiking network, with its shortcut: x [T, B, C, *S] -> [T, B, C, *S]."""
+    """The attention of a stage of the spiking network, with its shortcut: x [T, B, C, *S] -> [T, B, C, *S].
+
+    The rivals of decomposed attention were made for some hundred tokens; the first stages here have ten thousands. The
+    sums that reach their inner neurons would be so far above the threshold that every neuron fires and no gradient
+    passes, so that a norm stands before these neurons, as it does in decomposed attention.
+    """
     if config.mode == "paper" and config.attention == "decomposed":
         return MapwiseAttention(config, parts, width)
     around: dict[str, Any] = {
@@ -41,9 +48,10 @@ def spiking_attention(config: MedSpikeFormerConfig, parts: Parts, width: int) ->
         "neuron": config.firing,
         "rng": parts.rng,
     }
+    layer: SpikingAttention
     match config.attention:
         case "decomposed":
-            layer: SpikingAttention = DecomposedSelfAttention(
+            layer = DecomposedSelfAttention(
                 config.ndim,
                 width,
                 config.heads,
@@ -54,12 +62,16 @@ def spiking_attention(config: MedSpikeFormerConfig, parts: Parts, width: int) ->
             )
         case "spiking":
             layer = SpikingSelfAttention(config.ndim, width, config.heads, axis=config.axis, **around)
+            layer.mixing = Projection(config.ndim, width, width, None, neuron=config.firing, rng=parts.rng)
         case "qk-token":
             layer = QKAttention(config.ndim, width, config.heads, axis="token", **around)
+            layer.gate = NormedGate(config.heads, layer.around.gating)
         case "qk-channel":
             layer = QKAttention(config.ndim, width, config.heads, axis="channel", **around)
+            layer.gate = NormedGate(width, layer.around.gating)
         case "spike-driven":
             layer = SpikeDrivenSelfAttention(config.ndim, width, **around)
+            layer.gate = NormedGate(width, layer.around.gating)
     return Attended(layer, config.steps)
 
 
@@ -70,6 +82,21 @@ def hidden_width(config: MedSpikeFormerConfig, width: int, *, narrow: bool) -> i
     wide again: networks of every attention then have nearly equal size.
     """
     return width + width // 2 if narrow else width
+
+
+class NormedGate(Module):
+    """Sums over tokens or channels -> batch norm -> neurons: x [T, B, ...].
+
+    Batch norm takes what follows B for `channels` and, behind them, places.
+    """
+
+    def __init__(self, channels: int, neuron: Neuron):
+        self.norm = BatchNorm(channels)
+        self.neuron = Spiking(neuron)
+
+    def forward(self, x: Tensor) -> Tensor:
+        folded = ops.reshape(x, (x.shape[0] * x.shape[1], self.norm.channels, -1))
+        return self.neuron(ops.reshape(self.norm(folded), x.shape))
 
 
 class Attended(Module):
@@ -118,7 +145,7 @@ class MapwiseAttention(Module):
     """
 
     def __init__(self, config: MedSpikeFormerConfig, parts: Parts, width: int):
-        self.ndim, self.heads, self.axis = config.ndim, config.heads, config.axis
+        self.ndim, self.width, self.heads, self.axis = config.ndim, width, config.heads, config.axis
         self.pairs = [tuple(name for name in pair if name != config.removed) for pair in PAIRS]
         self.outputs: Outputs = tuple((name,) for pair in self.pairs for name in pair)
         n = len(self.outputs)
