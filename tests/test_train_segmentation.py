@@ -278,7 +278,7 @@ class Marked:
 
     def __init__(self, size):
         self.mask = np.zeros(size, bool)
-        self.mask[2:7, 3:5] = True
+        self.mask[0:7, 3:5] = True
 
     def draw(self, rng):
         return Drawn(np.stack([self.mask] * 3).astype(np.float32), self.mask[None])
@@ -446,6 +446,8 @@ def test_a_run_writes_networks_and_resumes_exactly(tmp_path, small, monkeypatch)
     assert card.facts["best_held_out"]["image_iou"] == max(row["image_iou"] for row in rows)
     assert any("last step, saved" in line for line in lines)
     assert any("best image_iou" in line and "not saved" in line for line in lines)
+    for name, term in (("teacher", "supervision"), ("student", "alignment")):
+        assert any(term in row for row in read_log(tmp_path / "whole" / name / "log.jsonl"))
     held_out = load_split(small, None).held_out
     assert evaluate_cases(network, held_out, small.input) == pytest.approx(card.facts["held_out"])
 
