@@ -23,7 +23,7 @@ from ..deploy.lower import NETWORKS
 from ..deploy.pretrained import Card, load_model
 from ..deploy.program import Program
 from ..deploy.programs import load_program
-from ..errors import ImageError, ParameterError
+from ..errors import ImageError, ParameterError, WeightsError
 from ..models.spikereg import SpikeReg, Teacher
 from ..refine import refined
 from ..registration import RunningWeights, register, register_analog
