@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
+from pysnnmed import kernels
 from pysnnmed.data import Image, write_nifti
 from pysnnmed.data.augment import Augmentation
 from pysnnmed.data.cases import Case
@@ -20,7 +21,7 @@ from pysnnmed.models.medspikeformer import MedSpikeFormer, SegmentationTeacher
 from pysnnmed.tensor import Tensor, no_grad
 from pysnnmed.train import segmentation, segmentation_cases
 from pysnnmed.train.progress import read_log
-from pysnnmed.train.segmentation import segmentation_terms, supervision, train
+from pysnnmed.train.segmentation import segmentation_terms, start_at_shares, supervision, train
 from pysnnmed.train.segmentation_batches import BatchSampler, fitted
 from pysnnmed.train.segmentation_cases import Drawn, Volumes, load_split, split
 from pysnnmed.train.segmentation_recipe import SegmentationDataRecipe, load_segmentation_recipe
@@ -401,18 +402,21 @@ def batch_of(recipe, n=2):
 def test_teachers_are_supervised_at_every_stage_and_students_aligned(small):
     batch, rng = batch_of(small), np.random.default_rng(0)
     teacher, student = (kind(small.network, rng=rng) for kind in (SegmentationTeacher, MedSpikeFormer))
-    assert set(segmentation_terms(teacher, batch, small.loss)) == {"bce", "dice", "supervision"}
-    assert set(segmentation_terms(student, batch, small.loss)) == {"bce", "dice"}
-    assert set(segmentation_terms(student, batch, replace(small.loss, alignment=0), teacher)) == {"bce", "dice"}
+    assert set(segmentation_terms(teacher, batch, small.loss)) == {"bce_loss", "dice_loss", "supervision_loss"}
+    assert set(segmentation_terms(student, batch, small.loss)) == {"bce_loss", "dice_loss"}
+    assert set(segmentation_terms(student, batch, replace(small.loss, alignment=0), teacher)) == {
+        "bce_loss",
+        "dice_loss",
+    }
     terms = segmentation_terms(student, batch, small.loss, teacher.eval())
-    assert set(terms) == {"bce", "dice", "alignment"}
-    terms["alignment"].backward()
+    assert set(terms) == {"bce_loss", "dice_loss", "alignment_loss"}
+    terms["alignment_loss"].backward()
     assert all(p.grad is None for p in teacher.parameters())
     assert any(p.grad is not None and p.grad.any() for p in student.parameters())
     plain = segmentation_terms(student, batch, replace(small.loss, bce=0, dice=2.0))
     with no_grad():
         np.testing.assert_allclose(
-            plain["dice"].item(), 2 * segmentation_terms(student, batch, small.loss)["dice"].item()
+            plain["dice_loss"].item(), 2 * segmentation_terms(student, batch, small.loss)["dice_loss"].item()
         )
 
 
@@ -446,7 +450,7 @@ def test_a_run_writes_networks_and_resumes_exactly(tmp_path, small, monkeypatch)
     assert card.facts["best_held_out"]["image_iou"] == max(row["image_iou"] for row in rows)
     assert any("last step, saved" in line for line in lines)
     assert any("best image_iou" in line and "not saved" in line for line in lines)
-    for name, term in (("teacher", "supervision"), ("student", "alignment")):
+    for name, term in (("teacher", "supervision_loss"), ("student", "alignment_loss")):
         assert any(term in row for row in read_log(tmp_path / "whole" / name / "log.jsonl"))
     held_out = load_split(small, None).held_out
     assert evaluate_cases(network, held_out, small.input) == pytest.approx(card.facts["held_out"])
@@ -502,7 +506,7 @@ def test_without_steps_of_a_teacher_there_is_none_and_no_alignment(tmp_path, sma
         "student",
         "student.safetensors",
     ]
-    assert not any("alignment" in row for row in read_log(tmp_path / "run" / "student" / "log.jsonl"))
+    assert not any("alignment_loss" in row for row in read_log(tmp_path / "run" / "student" / "log.jsonl"))
 
 
 def test_every_kind_of_cases_trains(tmp_path):
@@ -511,7 +515,11 @@ def test_every_kind_of_cases_trains(tmp_path):
         VOLUMES + "mirror = true\nshift = 2\n[teacher]\nsteps = 0\n[student]\nsteps = 2\nbatch = 2\nwarm_up = 1\n",
     )
     path = train(volumes, write_volumes(tmp_path / "volumes", 4), tmp_path / "run")
-    assert {"dice", "dice_front", "dice_back", "pooled_iou", "rate"} <= set(load_model(path)[1].facts["held_out"])
+    facts = load_model(path)[1].facts
+    assert {"dice", "dice_front", "dice_back", "pooled_iou", "rate"} <= set(facts["held_out"])
+    assert facts["best_held_out"] == {"step": 2, "dice": facts["held_out"]["dice"]}
+    log = read_log(tmp_path / "run" / "student" / "log.jsonl")
+    assert not any({"loss", "dice"} <= set(row) for row in log)  # scores and losses share no name
     change = ("test = 3", "test = 3\n[loss]\nkind = 'softmax'\ntemperature = 2.0")
     windows = pictures_recipe(tmp_path, ("size = [16, 16]", "size = [16, 16]\nfit = 'window'"), change)
     train(windows, write_pictures(tmp_path / "pictures", 5), tmp_path / "windows")
@@ -521,20 +529,24 @@ def test_every_kind_of_cases_trains(tmp_path):
     assert "ever new" in lines[0]
 
 
+def test_an_untrained_network_expects_what_is_usual(small):
+    network = MedSpikeFormer(small.network, rng=np.random.default_rng(0))
+    sampler = BatchSampler(load_split(small, None).training, small.input, Augmentation.none(), 4)
+    start_at_shares(network, sampler, np.random.default_rng(0))
+    share = np.mean([case.mask.mean() for case in sampler.cases.cases])
+    bias = network.head.logits.conv.bias.data
+    assert bias.dtype == np.float32
+    assert abs(1 / (1 + np.exp(-bias[0])) - share) < 0.1 * share
+
+
 @pytest.mark.slow
 def test_a_tiny_network_learns_lesions(tmp_path):
+    text = SMALL.replace("checkpoint_every = 1\nevaluate_every = 2", "learning_rate = 0.01")
+    for steps in (2, 3):
+        text = text.replace(f"steps = {steps}\nbatch = 2\nwarm_up = 1", "steps = 100\nbatch = 4\nwarm_up = 10")
     changes = (("size = [16, 16]", "size = [32, 32]"), ("generated = 6", "generated = 200"), ("test = 3", "test = 20"))
-    longer = [
-        (f"steps = {n}\nbatch = 2\nwarm_up = 1", "steps = 150\nbatch = 4\nwarm_up = 10\nlearning_rate = 5e-3")
-        for n in (2, 3)
-    ]
-    recipe = recipe_of(
-        tmp_path,
-        SMALL.replace("evaluate_every = 2", "evaluate_every = 1000").replace("checkpoint_every = 1", ""),
-        *changes,
-        *longer,
-    )
-    train(recipe, None, tmp_path / "run")
+    with kernels.use_backend(kernels.fastest()):
+        train(recipe_of(tmp_path, text, *changes), None, tmp_path / "run")
     for name in ("teacher", "student"):
         scores = load_model(tmp_path / "run" / f"{name}.safetensors")[1].facts["held_out"]
         assert scores["pooled_iou"] > 0.5, name

@@ -31,6 +31,9 @@ from .teachers import load_teacher
 
 Network = MedSpikeFormer | SegmentationTeacher
 
+BATCHES_FOR_SHARES = 16
+RAREST = 1e-3  # share of the pixels that a class is believed to have at least, before training
+
 # Of a configuration, what only the spiking network has: a teacher serves any of them.
 SPIKING_ONLY = frozenset(("steps", "attention", "axis", "fusion", "removed", "strict_spike", "neuron"))
 
@@ -38,7 +41,10 @@ SPIKING_ONLY = frozenset(("steps", "attention", "axis", "fusion", "removed", "st
 def segmentation_terms(
     network: Network, batch: Batch, loss: SegmentationLossRecipe, teacher: SegmentationTeacher | None = None
 ) -> dict[str, Tensor]:
-    """The terms of the objective for a batch, by name: those of a student if there is a `teacher`."""
+    """The terms of the objective for a batch, by name: those of a student if there is a `teacher`.
+
+    Names end in "_loss": scores of the held-out cases stand in the same log.
+    """
     supervised = loss.supervision > 0 and isinstance(network, SegmentationTeacher)
     aligned = loss.alignment > 0 and teacher is not None
     maps: Sequence[Tensor] = ()
@@ -49,9 +55,9 @@ def segmentation_terms(
     weights = loss.label_weights or None
     terms = {}
     if loss.bce:
-        terms["bce"] = bce(logits, batch.targets, weights) * loss.bce
+        terms["bce_loss"] = bce(logits, batch.targets, weights) * loss.bce
     if loss.dice:
-        terms["dice"] = dice_loss(logits, batch.targets, weights) * loss.dice
+        terms["dice_loss"] = dice_loss(logits, batch.targets, weights) * loss.dice
     if aligned and teacher is not None:
         with no_grad():
             _, taught = teacher.logits_and_masks(batch.images)
@@ -65,9 +71,9 @@ def segmentation_terms(
             temperature=loss.temperature,
             reverse=loss.reverse,
         )
-        terms["alignment"] = aligned_maps * loss.alignment
+        terms["alignment_loss"] = aligned_maps * loss.alignment
     if supervised:
-        terms["supervision"] = supervision(maps, batch.targets) * loss.supervision
+        terms["supervision_loss"] = supervision(maps, batch.targets) * loss.supervision
     return terms
 
 
@@ -78,6 +84,18 @@ def supervision(maps: Sequence[Tensor], targets: Tensor) -> Tensor:
     for one in maps:
         total = total + bce(one, Tensor(resize(foreground, one.shape[2:])))
     return total * (1 / len(maps))  # type: ignore[return-value]
+
+
+def start_at_shares(network: Network, sampler: BatchSampler, rng: np.random.Generator) -> None:
+    """Set the biases of the logits so that an untrained network expects of each class the share it has in batches.
+
+    Else the first hundreds of steps do nothing but learn that structures are rare (Lin et al. 2017, section 3.3).
+    """
+    shares = np.mean([sampler(rng).targets.data.mean(axis=(0, 2, 3)) for _ in range(BATCHES_FOR_SHARES)], axis=0)
+    shares = shares.clip(RAREST, 1 - RAREST)
+    bias = network.head.logits.conv.bias
+    if bias is not None:
+        bias.data[:] = np.log(shares / (1 - shares))
 
 
 def train(
@@ -143,6 +161,7 @@ def run_stage(
         checkpoint_every=stage.checkpoint_every,
         evaluate_every=stage.evaluate_every,
     )
+    start_at_shares(network, sampler, np.random.default_rng([seed, stage.steps]))  # a checkpoint overwrites it
     optimizer = {"adam": Adam, "adamw": AdamW}[stage.optimizer]
     fit(
         name,
@@ -166,7 +185,7 @@ def _finish(
 ) -> Path:
     """Report what the log of a stage says of the held-out cases, last and best, and save the weights."""
     main = main_score(recipe.input)
-    rows = [row for row in read_log(out / name / "log.jsonl") if main in row]
+    rows = [row for row in read_log(out / name / "log.jsonl") if main in row]  # the others tell of the losses
     last, best = rows[-1], max(rows, key=lambda row: row[main])
     scores = {key: value for key, value in last.items() if key != "step"}
     report(f"{name} on the held-out cases, last step, saved: {_line(scores)}")
