@@ -63,9 +63,6 @@ def _fast():
         yield
 
 
-each_backend = pytest.mark.parametrize("backend", kernels.available())
-
-
 def network(kind=MedSpikeFormer, seed=0, name="tiny", **changes):
     return kind(preset(name, **changes), np.random.default_rng(seed))
 
@@ -87,33 +84,30 @@ def with_gradients(net, x, seed=3):
     """One training step up to the optimiser: a loss that reads every pixel of the logits and of every mask."""
     rng = np.random.default_rng(seed)
     logits, masks = net.logits_and_masks(x)
-    first, *others = (ops.sum(out * rng.normal(size=out.shape)) for out in (logits, *masks))
+    first, *others = (ops.sum(out * rng.normal(size=out.shape).astype(np.float32)) for out in (logits, *masks))
     sum(others, start=first).backward()
 
 
 # ------------------------------------------------------------------------------------------------- what it computes
 
 
-@each_backend
-@each_mode
 @each_kind
-def test_the_output_for_an_image_does_not_depend_on_its_companions(kind, mode, backend):
-    net = settled(network(kind, mode=mode))
-    x = images(net.config, batch=3)
+@pytest.mark.parametrize(
+    ("changes", "backend"),
+    [
+        ({}, kernels.REFERENCE),
+        *(({"attention": name}, kernels.fastest()) for name in ATTENTIONS),
+        *((OPTIONS[name], kernels.fastest()) for name in ("paper", "strict")),
+    ],
+    ids=str,
+)
+def test_the_output_for_an_image_does_not_depend_on_its_companions(kind, changes, backend):
+    net = settled(network(kind, **changes), 1)
+    x = images(net.config, batch=3, multiples=(1, 2))
     with no_grad(), use_backend(backend):
         together = net(x).data
         others = Tensor(np.concatenate([x.data[:1], 1 - x.data[1:]]))
         assert np.array_equal(net(others).data[0], together[0])
-        for i in range(3):
-            assert np.array_equal(net(Tensor(x.data[i : i + 1])).data[0], together[i])
-
-
-@pytest.mark.parametrize("attention", ATTENTIONS)
-def test_no_attention_lets_images_of_a_batch_meet(attention):
-    net = settled(network(attention=attention))
-    x = images(net.config, batch=3)
-    with no_grad():
-        together = net(x).data
         for i in range(3):
             assert np.array_equal(net(Tensor(x.data[i : i + 1])).data[0], together[i])
 
@@ -146,53 +140,60 @@ def test_prediction_is_that_of_training_without_its_masks(kind, mode):
 
 def flipped_weights(net, axis):
     """Every kernel mirrored along a spatial axis, in place."""
-    for _, parameter in net.named_parameters():
+    for parameter in net.parameters():
         if parameter.ndim == net.config.ndim + 2:
             parameter.data = np.ascontiguousarray(np.flip(parameter.data, axis))
     return net
 
 
-@each_mode
+MIRRORED = [{}, {"mode": "paper"}, {"axis": "channel"}, {"fusion": "map"}, {"mode": "paper", "axis": "channel"}]
+MIRRORED += [{"attention": name} for name in ATTENTIONS[1:]]
+
+
+@pytest.mark.parametrize("changes", MIRRORED, ids=str)
 @pytest.mark.parametrize("axis", [-1, -2])
-@pytest.mark.parametrize("changes", [{"attention": name} for name in ATTENTIONS] + [{"axis": "channel"}], ids=str)
-def test_a_mirrored_network_sees_the_mirrored_image_mirrored(changes, axis, mode):
+def test_a_mirrored_network_sees_the_mirrored_image_mirrored(changes, axis):
     """Pixels keep their places and channels theirs all the way: a reshape that mixed the two would break this."""
-    net = settled(network(mode=mode, **changes)).astype(np.float64)
-    x = Tensor(images(net.config).data.astype(np.float64))
+    net = settled(network(**changes), 1)
+    x = images(net.config)
     seen, mirrored = {}, {}
     with no_grad():
         net(x, observe=lambda name, s: seen.__setitem__(name, s.data))
         flipped_weights(net, axis)(Tensor(np.flip(x.data, axis)), observe=lambda n, s: mirrored.__setitem__(n, s.data))
     for name, spikes in seen.items():
-        assert np.mean(np.flip(mirrored[name], axis) != spikes) < 1e-3, name  # sums run in another order
+        assert np.mean(np.flip(mirrored[name], axis) != spikes) < 0.01, name  # sums run in another order
 
 
 @each_mode
 def test_attention_reaches_across_the_whole_map(mode):
-    """In the first stage convolutions see 5 pixels around; what a far corner does reaches all only by attention."""
-    net = settled(network(mode=mode))
-    x = images(net.config, batch=1, multiples=(8, 8) if mode == "sound" else (4, 4))
+    """The embedding of the first stage sees one pixel around: what lies farther away arrives by attention alone."""
+    net = settled(network(mode=mode), 1)
+    x = images(net.config, batch=1, multiples=(4, 4))
     other = x.data.copy()
-    other[..., :16, :16] = 0
-    attention = net.stages[0].attention
+    other[..., : x.shape[-1] // 2] = 0
+    stage = net.stages[0]
     with no_grad():
-        embedded = [net.stages[0].embedding(ops.reshape(Tensor(a), (1, *x.shape))) for a in (x.data, other)]
-        far = [attention(e).data[..., -8:, -8:] for e in embedded]
-        assert np.array_equal(*(e.data[..., -8:, -8:] for e in embedded))
-    assert not np.array_equal(*far)
+        embedded = [stage.embedding(ops.reshape(Tensor(a), (1, *x.shape))) for a in (x.data, other)]
+        assert np.array_equal(*(e.data[..., -8:] for e in embedded))
+        assert not np.array_equal(*(stage.attention(e).data[..., -8:] for e in embedded))
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@each_mode
-def test_statistics_of_one_size_hold_for_another(mode, attention):
-    """The same texture, sixteen times the tokens: attention sums over all of them, and the rates must not follow."""
-    net = settled(network(mode=mode, attention=attention), 30)
-    small, large = {}, {}
+@pytest.mark.parametrize("changes", [{}, {"mode": "paper"}, *({"attention": n} for n in ATTENTIONS[1:])], ids=str)
+def test_statistics_of_one_size_hold_for_another(changes):
+    """The same picture side by side with itself, sixteen times the tokens: sums over them grow, rates must not."""
+    net, rates = network(**changes), []
+    x = images(net.config, batch=4, multiples=(2, 2))
+    reader = "attention.projection.parts.1" if changes.get("mode") == "paper" else "attention.out"
     with no_grad():
-        net(images(net.config, multiples=(2, 3)), observe=lambda name, s: small.__setitem__(name, s.data.mean()))
-        net(images(net.config, multiples=(8, 12)), observe=lambda name, s: large.__setitem__(name, s.data.mean()))
-    for name, rate in small.items():
-        assert abs(large[name] - rate) < 0.15, (name, rate, large[name])
+        for _ in range(30):
+            net.stages[0](ops.reshape(x, (1, *x.shape)))  # statistics of the first stage
+        net.eval()
+        for repeats in (1, 4):
+            seen = {}
+            large = np.tile(x.data, (1, 1, repeats, repeats))[None]
+            net.stages[0](Tensor(large), observe=lambda name, s, seen=seen: seen.__setitem__(name, s.data))
+            rates.append(seen[reader].mean(axis=(0, 1, 3, 4)))
+    assert np.abs(rates[0] - rates[1]).max() < 0.15, rates
 
 
 def test_all_four_maps_are_used_and_every_ablation_computes_something_else():
@@ -300,13 +301,11 @@ def test_strict_networks_multiply_nothing_but_the_image():
 
 def require_gradients(net, without_effect=()):
     """Every parameter has a finite gradient that is more than rounding, but those that a norm takes away again."""
-    net.astype(np.float64)
-    x = Tensor(images(net.config, multiples=(4, 4, 1)).data.astype(np.float64))
-    with_gradients(net, x)
+    with_gradients(net, images(net.config, multiples=(4, 4, 1)))
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert np.isfinite(parameter.grad).all(), name
-        assert np.abs(parameter.grad).max() > 1e-9 or name.endswith(without_effect), name
+        assert np.abs(parameter.grad).max() > 1e-6 or name.endswith(without_effect), name
 
 
 SHIFTS = ("conv.bias", "spike_convolution.norms.1.beta")  # in the mode "paper" norms follow upon them
@@ -335,7 +334,7 @@ def test_training_fits_an_image():
     x = Tensor(np.clip(0.3 * rng.random((2, 3, 16, 16)) + 0.6 * disc, 0, 1).astype(np.float32))
     for kind in (MedSpikeFormer, SegmentationTeacher):
         net, losses = network(kind), []
-        for _ in range(30):
+        for _ in range(16):
             net.zero_grad()
             logits = net(x)
             loss = ops.mean(ops.softplus(logits) - logits * disc)  # binary cross-entropy of logits
@@ -344,7 +343,7 @@ def test_training_fits_an_image():
             for parameter in net.parameters():
                 if parameter.grad is not None:
                     parameter.data = parameter.data - 0.1 * parameter.grad
-        assert losses[-1] < 0.35 * losses[0], (kind, losses)
+        assert losses[-1] < 0.5 * losses[0], (kind, losses)
 
 
 @each_mode
