@@ -200,3 +200,13 @@ def test_settings_that_are_none_are_refused(rng):
             Augmentation(**wrong)
     with pytest.raises(ShapeError, match="augment"):
         augment(np.zeros((3, 12, 12), np.float32), MASK[1:], rng)
+
+
+def test_several_masks_of_a_picture_go_the_way_of_one(rng):
+    picture, masks = rng.random((2, 12, 9), np.float32), rng.random((3, 12, 9)) < 0.5
+    for seed in range(12):
+        same, together = augment(picture, masks, np.random.default_rng(seed))
+        for one, moved in zip(masks, together, strict=True):
+            alone, expected = augment(picture, one, np.random.default_rng(seed))
+            np.testing.assert_array_equal(moved, expected)
+            np.testing.assert_array_equal(same, alone)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from pysnnmed.train.progress import Log, ProgressBar, read_log
 from pysnnmed.train.recipe import RECIPES, Recipe, load_recipe
 from pysnnmed.train.registration import content_box, train
 from pysnnmed.train.run_folder import claim_run_folder
+from pysnnmed.train.segmentation_recipe import load_segmentation_recipe
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.05, shape=lambda step: 1 / (1 + step), log_every=2, checkpoint_every=4)
 
@@ -125,8 +127,10 @@ def test_the_progress_bar_says_how_far():
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_included_recipes_load_by_name_and_by_path(path):
-    assert load_recipe(path.stem) == load_recipe(path)
-    assert load_recipe(path.stem).name == path.stem
+    task = tomllib.loads(path.read_text()).get("task", "register")
+    load = {"register": load_recipe, "segment": load_segmentation_recipe}[task]
+    assert load(path.stem) == load(path)
+    assert load(path.stem).name == path.stem
 
 
 @pytest.mark.parametrize(
@@ -138,6 +142,7 @@ def test_included_recipes_load_by_name_and_by_path(path):
         ("teacher = 3", "must be a section"),
         ("[network]\nencoder = []", "encoder"),
         ("seed = ", "not valid TOML"),
+        ("task = 'segment'", "of the task 'segment', not of 'register'"),
     ],
 )
 def test_wrong_recipes_are_refused(tmp_path, text, says):

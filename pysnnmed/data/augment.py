@@ -51,13 +51,14 @@ class Augmentation:
 def augment(
     picture: np.ndarray, mask: np.ndarray, generator: np.random.Generator, settings: Augmentation | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A changed copy of a picture [C, H, W] float32 in [0, 1] and its mask [H, W], bool.
+    """A changed copy of a picture [C, H, W] float32 in [0, 1] and its mask [H, W], or several [K, H, W], bool.
 
     Raises `ShapeError` where the mask has another height or width.
     """
     settings = settings or Augmentation()
-    if picture.ndim != 3 or mask.shape != picture.shape[1:]:
+    if picture.ndim != 3 or mask.ndim not in (2, 3) or mask.shape[-2:] != picture.shape[1:]:
         raise ShapeError(f"augment: expected a picture [C, H, W] and a mask [H, W], not {picture.shape}, {mask.shape}")
+    height, width = picture.shape[1:]
     mirrored, quarters = generator.integers(0, 2, 2), int(generator.integers(0, 4))
     zoom, brightness, contrast = generator.uniform(-1, 1, 3)
     picture, mask = picture.astype(np.float32), mask != 0
@@ -65,8 +66,8 @@ def augment(
         if settings.flips and mirrored[axis]:
             picture, mask = np.flip(picture, axis), np.flip(mask, axis)
     if settings.turns:
-        quarters = quarters if mask.shape[0] == mask.shape[1] else quarters // 2 * 2
-        picture, mask = np.rot90(picture, quarters, (-2, -1)), np.rot90(mask, quarters)
+        quarters = quarters if height == width else quarters // 2 * 2
+        picture, mask = np.rot90(picture, quarters, (-2, -1)), np.rot90(mask, quarters, (-2, -1))
     if settings.scale > 1:
         picture, mask = _zoomed(picture, mask, settings.scale**zoom)
     if settings.contrast > 1 or settings.brightness:

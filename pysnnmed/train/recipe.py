@@ -1,17 +1,16 @@
-"""Recipes: everything that decides the result of a training run, in one TOML file."""
+"""Recipes of registration: everything that decides the result of a training run, in one TOML file."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from ..errors import ParameterError
-from ..models.spikereg import SpikeRegConfig, preset
+from ..models.spikereg import SpikeRegConfig
+from .recipe_file import RECIPES, read_recipe
 
-RECIPES = Path(__file__).parent / "recipes"
+__all__ = ["RECIPES", "ConversionRecipe", "DataRecipe", "LossRecipe", "Recipe", "StageRecipe", "load_recipe"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,7 @@ class ConversionRecipe:
 class Recipe:
     """A whole training run of SpikeReg: teacher, conversion, fine-tuning."""
 
+    task: ClassVar[str] = "register"
     name: str
     seed: int = 0
     network: SpikeRegConfig = field(default_factory=SpikeRegConfig)
@@ -120,62 +120,5 @@ class Recipe:
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """Read a recipe by file name, or by the name of one that comes with the package.
-
-    Raises ParameterError for a missing file, invalid TOML, an unknown key or a value of the wrong type.
-    """
-    path = RECIPES / f"{name}.toml" if (RECIPES / f"{name}.toml").exists() else Path(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise ParameterError(
-            f"recipe {str(name)!r} cannot be read ({error.strerror}); those included: {known}"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError(f"{path}: not valid TOML: {error}") from error
-    return _build(Recipe, {"name": path.stem, **table}, str(path))
-
-
-def _build(kind: type, table: Mapping[str, Any], where: str) -> Any:
-    """A dataclass from a table, sections becoming nested dataclasses, lists tuples."""
-    known = {f.name: f for f in fields(kind)}
-    values = {}
-    for key, value in table.items():
-        if key == "preset" and kind is SpikeRegConfig:
-            values[key] = value
-            continue
-        if key not in known:
-            raise ParameterError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
-        section = _SECTIONS.get(key) if kind is Recipe else None
-        if section:
-            if not isinstance(value, dict):
-                raise ParameterError(f"{where}: [{key}] must be a section")
-            value = _build(section, value, f"{where} [{key}]")
-        else:
-            value = tuple(value) if isinstance(value, list) else value
-            default = _default(known[key])
-            if default is not None and not isinstance(value, _accepted(default)):
-                raise ParameterError(f"{where}: {key} must be {type(default).__name__}, not {value!r}")
-        values[key] = value
-    if kind is SpikeRegConfig and "preset" in table:
-        return preset(values.pop("preset"), **values)
-    return kind(**values)
-
-
-_SECTIONS = {
-    "network": SpikeRegConfig,
-    "data": DataRecipe,
-    "loss": LossRecipe,
-    "teacher": StageRecipe,
-    "conversion": ConversionRecipe,
-    "finetune": StageRecipe,
-}
-
-
-def _default(f: Any) -> Any:
-    return None if f.default is MISSING else f.default
-
-
-def _accepted(default: Any) -> tuple[type, ...]:
-    return (int, float) if type(default) is float else (type(default),)
+    """Read a recipe by file name, or by the name of one that comes with the package. Raises as `read_recipe` does."""
+    return read_recipe(name, Recipe)
