@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import kernels
 from ..deploy.executor import Executor
 from ..deploy.programs import load_program
-from ..registration import RUNNING_WEIGHTS, RunningWeights
+from ..deploy.running_weights import RUNNING_WEIGHTS, RunningWeights
 from ..train.progress import ProgressBar
 
 PATIENCE = 1.0  # seconds that nobody needs to be told about
