@@ -41,9 +41,9 @@ def slices_of(image: Image, plane: Plane = "axial", context: int = 0) -> np.ndar
 
 
 class Stack(NamedTuple):
-    """How a volume is cut, without its values: slices `step` mm apart, of `shape` pixels that are `spacing` mm apart."""
+    """How a volume is cut: `number` of slices, `step` mm apart, of `shape` pixels that are `spacing` mm apart."""
 
-    count: int
+    number: int
     shape: tuple[int, int]
     step: float
     spacing: tuple[float, float]
@@ -54,8 +54,8 @@ def stack_of(image: Image, plane: Plane = "axial") -> Stack:
     cut = _axis(plane)
     order = [closest_axes(image.affine)[0].index(axis) for axis in range(3)]
     first, second = (order[axis] for axis in range(3) if axis != cut)
-    count, step = image.shape[order[cut]], image.spacing[order[cut]]
-    return Stack(count, (image.shape[first], image.shape[second]), step, (image.spacing[first], image.spacing[second]))
+    number, step = image.shape[order[cut]], image.spacing[order[cut]]
+    return Stack(number, (image.shape[first], image.shape[second]), step, (image.spacing[first], image.spacing[second]))
 
 
 def slice_spacing(image: Image, plane: Plane = "axial") -> tuple[float, float]:

@@ -74,7 +74,9 @@ class Runner:
         little; ProgramError for a network that has no program with such weights."""
         if weights not in RUNNING_WEIGHTS:
             raise ParameterError(f"segment: weights must be {', '.join(RUNNING_WEIGHTS)}, not {weights!r}")
+        network: Any
         network, self.card = load_model(model)
+        self._config: Any = self.card.config
         if self.card.network not in (SPIKING, ANALOG):
             raise WeightsError(
                 f"{self.card.path}: holds a {self.card.network}, segmentation needs a {SPIKING} or a {ANALOG}"
@@ -101,7 +103,7 @@ class Runner:
     @property
     def classes(self) -> int:
         """Channels of the network's answer."""
-        return int(self.card.config.classes)
+        return int(self._config.classes)
 
     @property
     def exclusive(self) -> bool:
@@ -140,7 +142,7 @@ class Runner:
         return logits
 
     def _check_config(self) -> None:
-        config, form, path = self.card.config, self.form, self.card.path
+        config, form, path = self._config, self.form, self.card.path
         if config.ndim != 2:
             raise WeightsError(f"{path}: holds a network of {config.ndim} axes; slices and pictures have 2")
         if config.in_channels != form.in_channels:
@@ -152,7 +154,7 @@ class Runner:
 
     def check_window(self, window: tuple[int, int]) -> None:
         """Raise ParameterError for a window that the network cannot look at."""
-        multiple = self.card.config.shape_multiple
+        multiple = self._config.shape_multiple
         if any(n < multiple or n % multiple for n in window):
             raise ParameterError(
                 f"segment: height and width of the window must be multiples of {multiple} for {self.card.name}, not "

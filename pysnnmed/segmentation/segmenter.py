@@ -169,7 +169,7 @@ class Segmenter:
             planes = (math.prod(windows.size), math.prod(stack.shape))
             seeing = planning.volumes(pixels, self.form.in_channels, classes, planes) + windows.nbytes(classes)
             kept = planning.results(pixels, structures, self.probability, copies=2)
-            return Plan(network, seeing, kept, stack.count * len(windows), self.window)
+            return Plan(network, seeing, kept, stack.number * len(windows), self.window)
         kept = planning.results(pixels, structures, self.probability)
         if self.whole:
             windows = self._windows(self.window)
@@ -208,7 +208,7 @@ class Segmenter:
     def _volume(self, image: Image, tally: Tally) -> tuple[np.ndarray, np.ndarray | None]:
         upright = reorient(self.form.intensities(image))
         labels, probabilities = [], []
-        for i in range(stack_of(upright, self.form.plane).count):
+        for i in range(stack_of(upright, self.form.plane).number):
             (pixels,) = self.form.slices(upright, i, i + 1)
             whole = np.concatenate([slab for _, slab in self._seen(pixels, 1.0, tally)], axis=1)
             back = self.form.to_pixels(whole, upright)
