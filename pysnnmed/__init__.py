@@ -8,17 +8,20 @@ from . import ops
 from .data import Image, read_nifti, write_displacement, write_nifti
 from .kernels import use_backend, use_threads
 from .registration import Registration, register
+from .segmentation import Segmentation, segment
 from .tensor import Tensor, no_grad
 
 __version__ = "0.1.0"
 __all__ = [
     "Image",
     "Registration",
+    "Segmentation",
     "Tensor",
     "no_grad",
     "ops",
     "read_nifti",
     "register",
+    "segment",
     "use_backend",
     "use_threads",
     "write_displacement",

@@ -107,6 +107,20 @@ def detect(folder: str | os.PathLike[str]) -> str:
     )
 
 
+def image_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The pictures and volumes that lie in a folder itself, {name without ending: file}, sorted by name.
+
+    Raises `ParameterError` for a folder that is not there or holds none, and for a name that occurs twice.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ParameterError(f"{folder}: there is no such folder")
+    found = _files(folder)
+    if not found:
+        raise ParameterError(f"{folder}: the folder holds no image ({', '.join(PICTURE_ENDINGS)}, .nii, .nii.gz)")
+    return found
+
+
 def leaks(cases: Sequence[Case], same: Sequence[Sequence[Case]] = ()) -> list[tuple[Case, Case]]:
     """Pairs of cases on two sides of the folder's own split that show one patient, or are `same` (see `duplicates`)."""
     groups: dict[str, list[Case]] = {}

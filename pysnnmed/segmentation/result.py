@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.images import Image
 from ..data.nifti import write_array, write_nifti
-from ..data.picture_output import write_labels, write_mask, write_overlay, write_probability
+from ..data.picture_output import write_label_overlay, write_labels, write_mask, write_probability
 from ..data.slices import Plane, slices_of
 from ..deploy.pretrained import Card
 from ..deploy.running_weights import COST_TABLES, RunningWeights
@@ -132,12 +132,12 @@ class Segmentation:
         `image` is a picture [C, H, W] in [0, 1] or uint8, or the intensities of the volume, [I, J, K] in [0, 1].
         """
         if self.volume is None:
-            write_overlay(path, image, self.labels)
+            write_label_overlay(path, image, self.labels)
             return
         labels = slices_of(self.volume, self.plane)[:, 0]
         fullest = int(np.count_nonzero(labels, axis=(1, 2)).argmax()) if labels.any() else len(labels) // 2
         shown = slices_of(self.volume.with_data(image), self.plane)[fullest]
-        write_overlay(path, np.rot90(shown, axes=(1, 2)), np.rot90(labels[fullest]))
+        write_label_overlay(path, np.rot90(shown, axes=(1, 2)), np.rot90(labels[fullest]))
 
 
 def _plain(name: str) -> str:
