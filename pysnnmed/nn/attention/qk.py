@@ -11,6 +11,7 @@ from ...decomposition import Axis
 from ...errors import ParameterError
 from ...synops import AttentionCount, qk_counts
 from ...tensor import Tensor
+from ..module import Module
 from ..spiking import Spiking
 from .base import Around, SpikingAttention
 from .exact import require_exact_sum
@@ -43,7 +44,7 @@ class QKAttention(SpikingAttention):
             raise ParameterError(f"QKAttention: axis must be 'token' or 'channel', not {axis!r}")
         super().__init__(Around(ndim, channels, heads, **options), rng)
         self.axis = axis
-        self.gate = Spiking(self.around.gating)
+        self.gate: Module = Spiking(self.around.gating)
 
     def attend(self, *spikes: Tensor) -> Tensor:
         q, k = (to_tokens(s, self.around.heads, self.around.ndim) for s in spikes)

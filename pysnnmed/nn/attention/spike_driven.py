@@ -9,6 +9,7 @@ import numpy as np
 
 from ...synops import AttentionCount, spike_driven_counts
 from ...tensor import Tensor
+from ..module import Module
 from ..spiking import Spiking
 from .base import Around, SpikingAttention
 from .exact import require_exact_sum
@@ -27,7 +28,7 @@ class SpikeDrivenSelfAttention(SpikingAttention):
     def __init__(self, ndim: int, channels: int, *, rng: np.random.Generator, **options: Any):
         options = {"heads": 1, "spiking_input": True, "shortcut": "membrane", **options}
         super().__init__(Around(ndim, channels, **options), rng)
-        self.gate = Spiking(self.around.gating)
+        self.gate: Module = Spiking(self.around.gating)
 
     def attend(self, *spikes: Tensor) -> Tensor:
         q, k, v = spikes
