@@ -86,7 +86,7 @@ def warm_up(arguments: argparse.Namespace, model: str | Path, weights: RunningWe
             sys.stderr.write(f"\r{done:4} of {total} {name:<40}" + ("" if done < total else "\n"))
             sys.stderr.flush()
 
-    notice = threading.Timer(PATIENCE, _note, ["compiling kernels, once on this machine"])
+    notice = threading.Timer(PATIENCE, note, ["compiling kernels, once on this machine"])
     notice.daemon = True
     notice.start()
     try:
@@ -95,7 +95,7 @@ def warm_up(arguments: argparse.Namespace, model: str | Path, weights: RunningWe
     finally:
         notice.cancel()
     if seconds > PATIENCE:
-        _note(f"compiled kernels in {seconds:.1f} s; they stay on disk for the next run")
+        note(f"compiled kernels in {seconds:.1f} s; they stay on disk for the next run")
 
 
 def tell_progress(title: str) -> Callable[[int, int, str], None]:
@@ -112,6 +112,7 @@ def tell_progress(title: str) -> Callable[[int, int, str], None]:
     return progress
 
 
-def _note(line: str) -> None:
+def note(line: str) -> None:
+    """One line beside the result, on standard error."""
     sys.stderr.write(f"pysnnmed: {line}\n")
     sys.stderr.flush()

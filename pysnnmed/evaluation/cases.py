@@ -24,7 +24,7 @@ from ..deploy.pretrained import Card, load_model
 from ..deploy.program import Program
 from ..deploy.programs import load_program
 from ..deploy.running_weights import RunningWeights
-from ..errors import ImageError, ParameterError
+from ..errors import ImageError, ParameterError, WeightsError
 from ..models.spikereg import SpikeReg, Teacher
 from ..refine import refined
 from ..registration import register, register_analog

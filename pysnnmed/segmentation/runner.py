@@ -18,10 +18,11 @@ from ..deploy.program import Program
 from ..deploy.programs import load_program
 from ..deploy.running_weights import RUNNING_WEIGHTS, RunningWeights
 from ..errors import ParameterError, WeightsError
+from ..models.medspikeformer import MedSpikeFormer, SegmentationTeacher
 from ..synops import Report
 from ..tensor import Tensor, no_grad
 
-SPIKING, ANALOG = "MedSpikeFormer", "SegmentationTeacher"
+SPIKING, ANALOG = MedSpikeFormer.__name__, SegmentationTeacher.__name__
 
 
 class Tally:
@@ -76,7 +77,6 @@ class Runner:
             raise ParameterError(f"segment: weights must be {', '.join(RUNNING_WEIGHTS)}, not {weights!r}")
         network: Any
         network, self.card = load_model(model)
-        self._config: Any = self.card.config
         if self.card.network not in (SPIKING, ANALOG):
             raise WeightsError(
                 f"{self.card.path}: holds a {self.card.network}, segmentation needs a {SPIKING} or a {ANALOG}"
@@ -103,7 +103,7 @@ class Runner:
     @property
     def classes(self) -> int:
         """Channels of the network's answer."""
-        return int(self._config.classes)
+        return int(self.card.config.classes)
 
     @property
     def exclusive(self) -> bool:
@@ -142,7 +142,7 @@ class Runner:
         return logits
 
     def _check_config(self) -> None:
-        config, form, path = self._config, self.form, self.card.path
+        config, form, path = self.card.config, self.form, self.card.path
         if config.ndim != 2:
             raise WeightsError(f"{path}: holds a network of {config.ndim} axes; slices and pictures have 2")
         if config.in_channels != form.in_channels:
@@ -154,7 +154,7 @@ class Runner:
 
     def check_window(self, window: tuple[int, int]) -> None:
         """Raise ParameterError for a window that the network cannot look at."""
-        multiple = self._config.shape_multiple
+        multiple = self.card.config.shape_multiple
         if any(n < multiple or n % multiple for n in window):
             raise ParameterError(
                 f"segment: height and width of the window must be multiples of {multiple} for {self.card.name}, not "
