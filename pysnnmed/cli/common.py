@@ -64,6 +64,17 @@ def number_of_bytes(text: str) -> int:
     return int(size)
 
 
+def size(text: str) -> tuple[int, int]:
+    """'128' -> (128, 128), '96x128' -> (96, 128)"""
+    height, _, width = text.lower().partition("x")
+    try:
+        return int(height), int(width or height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a window is one number of pixels, or two as in 96x128, not {text!r}"
+        ) from None
+
+
 @contextlib.contextmanager
 def running(arguments: argparse.Namespace) -> Iterator[None]:
     """The backend and number of threads that the user asked for, or the best there is."""

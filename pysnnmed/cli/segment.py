@@ -22,7 +22,16 @@ from ..errors import FileError, MissingExtraError, ParameterError, PysnnmedError
 from ..segmentation import DEFAULT_MODEL, Segmentation, Segmenter
 from ..segmentation.segmenter import OVERLAP
 from ..synops import Meter, projected_energy
-from .common import add_memory_argument, add_running_arguments, add_weights_argument, note, say, tell_progress, warm_up
+from .common import (
+    add_memory_argument,
+    add_running_arguments,
+    add_weights_argument,
+    note,
+    say,
+    size,
+    tell_progress,
+    warm_up,
+)
 from .report import segmentation_text, write_energy
 
 VOLUME, PICTURE = ".nii.gz", ".png"
@@ -42,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--window",
-        type=_size,
+        type=size,
         metavar="H[xW]",
         help="what the network looks at, in pixels (default: what it has learned from)",
     )
@@ -218,14 +227,3 @@ def _report(
         say(f"{len(summaries)} of {len(summaries) + len(failed)} images segmented, masks in {arguments.output}")
         if arguments.energy and not operations.layers:
             write_text(arguments.energy, json.dumps({"cases": summaries, "failed": failed}, indent=1) + "\n")
-
-
-def _size(text: str) -> tuple[int, int]:
-    """'128' -> (128, 128), '96x128' -> (96, 128)"""
-    height, _, width = text.lower().partition("x")
-    try:
-        return int(height), int(width or height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"a window is one number of pixels, or two as in 96x128, not {text!r}"
-        ) from None

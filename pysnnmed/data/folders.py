@@ -37,7 +37,7 @@ from .pictures import PICTURE_ENDINGS, is_picture
 
 LARGEST_DESCRIPTION = 2**26  # bytes of dataset.json
 _VOLUMES = (".nii", ".nii.gz")
-_MASK_ENDINGS = ("", "_segmentation", "_mask", "_gt", "_label")
+MASK_ENDINGS = ("", "_segmentation", "_mask", "_gt", "_label")
 _MASK_FOLDERS = ("masks", "labels")
 _SIDES = {"train": "train", "val": "val", "test": "test"}
 _ISIC_SIDES = {"Training": "train", "Validation": "val", "Test": "test"}
@@ -168,7 +168,7 @@ def _pairs(images: dict[str, Path], masks: dict[str, Path], where: Path) -> Iter
     """Every image with its one mask."""
     left = dict(masks)
     for name, image in images.items():
-        fitting = [name + ending for ending in _MASK_ENDINGS if name + ending in left]
+        fitting = [name + ending for ending in MASK_ENDINGS if name + ending in left]
         if len(fitting) != 1:
             found = " and ".join(str(left[one].name) for one in fitting) or "none"
             raise ParameterError(f"{image}: needs one mask in {where}, named {name}.* or {name}_mask.*; found: {found}")
