@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..data.files import write_text
 from ..data.folders import image_files
-from ..data.images import Image
+from ..data.network_input import Kind
 from ..data.pictures import Picture
+from ..deploy.running_weights import COST_TABLES
 from ..errors import FileError, MissingExtraError, ParameterError, PysnnmedError, require
-from ..segmentation import DEFAULT_MODEL, Segmentation, Segmenter
+from ..segmentation import DEFAULT_MODEL, Segmenter
 from ..segmentation.segmenter import OVERLAP
 from ..synops import Meter, projected_energy
 from .common import (
@@ -35,6 +35,7 @@ from .common import (
 from .report import segmentation_text, write_energy
 
 VOLUME, PICTURE = ".nii.gz", ".png"
+ENDINGS: dict[Kind, tuple[str, ...]] = {"volumes": (".nii", ".nii.gz"), "pictures": (PICTURE,)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,55 +105,77 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if segmenter.form.kind == "pictures" or arguments.overlay:
         require("PIL", extra="med", purpose="reading and writing pictures")  # before the work, not after it
-    batch = arguments.input.is_dir()
-    tasks = _tasks(arguments, VOLUME if segmenter.form.kind == "volumes" else PICTURE)
+    _check_outputs(arguments, segmenter.form.kind)
+    tasks, batch = _tasks(arguments, segmenter), arguments.input.is_dir()
     if not arguments.dry_run:
-        if batch:
-            _make_folders(arguments)
+        for folder in (arguments.output, arguments.probability, arguments.overlay) if batch else ():
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
         warm_up(arguments, arguments.model, segmenter.runner.weights)
-    summaries: list[dict[str, Any]] = []
-    failed: dict[str, str] = {}
-    counts = Meter()
+    work = Work(segmenter, told=not batch)
     for number, task in enumerate(tasks, 1):
         head = f"{number}/{len(tasks)} {task.name}: " if batch else ""
         try:
-            image = segmenter.read(task.image)
-            with segmenter.running():
-                plan = segmenter.plan(image)
-            if arguments.dry_run:
-                say(f"{head}{plan}")
-                continue
-            if not batch:
-                note(f"{plan}")
-            result = segmenter(image, None if batch else tell_progress("segmenting"))
-            _write(task, segmenter, image, result)
+            line = work.planned(task) if arguments.dry_run else work.done(task)
         except (FileError, MissingExtraError):
             raise  # the others would meet it too
         except (PysnnmedError, OSError, MemoryError) as error:
             if not batch:
                 raise
-            failed[task.name] = str(error) or type(error).__name__
-            if not arguments.json:
-                say(f"{head}failed: {failed[task.name]}")
-            continue
-        summaries.append({"name": task.name, **result.summary()})
+            work.failed[task.name] = str(error) or type(error).__name__
+            line = f"failed: {work.failed[task.name]}"
+        if arguments.dry_run or (batch and not arguments.json):
+            say(head + line)
+    if not arguments.dry_run:
+        _report(arguments, batch, work)
+    if work.failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in work.failed.items())
+        raise PysnnmedError(f"{len(work.failed)} of {len(tasks)} images failed: {reasons}")
+
+
+class Work:
+    """What is done to one image after the other, and what became of them.
+
+    `told`: the memory it will take and how far it is are told on standard error.
+    """
+
+    def __init__(self, segmenter: Segmenter, told: bool):
+        self.segmenter, self.told = segmenter, told
+        self.summaries: list[dict[str, Any]] = []
+        self.failed: dict[str, str] = {}
+        self.counts = Meter()
+
+    def planned(self, task: Task) -> str:
+        """How much memory an image will take."""
+        image = self.segmenter.read(task.image)
+        with self.segmenter.running():
+            return str(self.segmenter.plan(image))
+
+    def done(self, task: Task) -> str:
+        """Segment an image and write its files -> a line about it."""
+        image = self.segmenter.read(task.image)
+        if self.told:
+            with self.segmenter.running():
+                note(str(self.segmenter.plan(image)))
+        result = self.segmenter(image, tell_progress("segmenting") if self.told else None)
+        result.save(task.mask)
+        if task.probability:
+            result.save_probability(task.probability)
+        if task.overlay:
+            shown = image.unit() if isinstance(image, Picture) else self.segmenter.form.intensities(image).data
+            result.save_overlay(task.overlay, shown)
+        self.summaries.append({"name": task.name, **result.summary()})
         for layer in result.operations.layers if result.operations else ():
-            counts.add(layer)
-        if batch and not arguments.json:
-            found = ", ".join(f"{name} {size:,.0f}" for name, size in result.sizes().items())
-            say(f"{head}{found}; {result.windows} windows, {result.seconds:.2f} s")
-    if arguments.dry_run and not failed:
-        return
-    _report(arguments, batch, summaries, failed, counts)
-    if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise PysnnmedError(f"{len(failed)} of {len(tasks)} images failed: {reasons}")
+            self.counts.add(layer)
+        found = ", ".join(f"{name} {size:,.0f}" for name, size in result.sizes().items())
+        return f"{found}; {result.windows} window{'s' if result.windows != 1 else ''}, {result.seconds:.2f} s"
 
 
-def _tasks(arguments: argparse.Namespace, ending: str) -> list[Task]:
+def _tasks(arguments: argparse.Namespace, segmenter: Segmenter) -> list[Task]:
     """What is to be done; nothing is written over anything that is read or written besides."""
     if arguments.input.is_dir():
-        named = [
+        ending = VOLUME if segmenter.form.kind == "volumes" else PICTURE
+        tasks = [
             Task(
                 name,
                 image,
@@ -163,14 +186,12 @@ def _tasks(arguments: argparse.Namespace, ending: str) -> list[Task]:
             for name, image in image_files(arguments.input).items()
         ]
     else:
-        named = [
-            Task(arguments.input.name, arguments.input, arguments.output, arguments.probability, arguments.overlay)
-        ]
-    read = {os.path.realpath(task.image): "an input" for task in named}
-    taken = dict(read)
+        given = arguments.input
+        tasks = [Task(given.name, given, arguments.output, arguments.probability, arguments.overlay)]
+    taken = {os.path.realpath(task.image): "an input" for task in tasks}
     if arguments.energy:
-        taken[os.path.realpath(arguments.energy)] = "the file of --energy"
-    for task in named:
+        taken.setdefault(os.path.realpath(arguments.energy), "the file of --energy")
+    for task in tasks:
         for path in task.outputs():
             place = os.path.realpath(path)
             if place in taken:
@@ -178,52 +199,34 @@ def _tasks(arguments: argparse.Namespace, ending: str) -> list[Task]:
                     f"{path}: is {taken[place]}, and would be written over; choose another file or folder"
                 )
             taken[place] = "another output"
-    return named
+    return tasks
 
 
-def _make_folders(arguments: argparse.Namespace) -> None:
-    for folder in (arguments.output, arguments.probability, arguments.overlay):
-        if folder is None:
+def _check_outputs(arguments: argparse.Namespace, kind: Kind) -> None:
+    """Refuse names that could not be written, before anything is read."""
+    batch, own = arguments.input.is_dir(), ENDINGS[kind]
+    for path, endings in ((arguments.output, own), (arguments.probability, own), (arguments.overlay, (PICTURE,))):
+        if path is None:
             continue
-        if folder.exists() and not folder.is_dir():
-            raise ParameterError(f"{folder}: must be a folder, for the input is one")
-        if os.path.realpath(folder) == os.path.realpath(arguments.input):
-            raise ParameterError(f"{folder}: is the folder of the images; masks need a folder of their own")
-        folder.mkdir(parents=True, exist_ok=True)
+        if not batch and path.is_dir():
+            raise ParameterError(f"{path}: is a folder, and the input is one file; name the file to be written")
+        if not batch and not path.name.lower().endswith(endings):
+            raise ParameterError(f"{path}: the name must end in {' or '.join(endings)}")
+        if batch and path.exists() and not path.is_dir():
+            raise ParameterError(f"{path}: must be a folder, for the input is one")
+        if batch and os.path.realpath(path) == os.path.realpath(arguments.input):
+            raise ParameterError(f"{path}: is the folder of the images; give what is written a folder of its own")
 
 
-def _write(task: Task, segmenter: Segmenter, image: Picture | Image, result: Segmentation) -> None:
-    result.save(task.mask)
-    if task.probability:
-        result.save_probability(task.probability)
-    if task.overlay:
-        shown = image.unit() if isinstance(image, Picture) else segmenter.form.intensities(image).data
-        result.save_overlay(task.overlay, shown)
-
-
-def _report(
-    arguments: argparse.Namespace,
-    batch: bool,
-    summaries: list[dict[str, Any]],
-    failed: dict[str, str],
-    counts: Meter,
-) -> None:
-    operations = counts.report()
-    if arguments.energy and operations.layers:
-        facts: dict[str, Any] = summaries[0]
-        if batch:
-            table = summaries[0]["projected_energy"]["table"]
-            facts = {
-                "projected_energy": projected_energy(operations, table).facts(),
-                "cases": summaries,
-                "failed": failed,
-            }
-        write_energy(arguments.energy, facts, operations)
+def _report(arguments: argparse.Namespace, batch: bool, work: Work) -> None:
+    counts, facts = work.counts.report(), {"cases": work.summaries, "failed": work.failed}
+    if arguments.energy:
+        table = COST_TABLES[work.segmenter.runner.weights]
+        together = {"projected_energy": projected_energy(counts, table).facts()} if counts.layers else {}
+        write_energy(arguments.energy, {**together, **facts} if batch else work.summaries[0], counts)
     if arguments.json:
-        say(json.dumps({"cases": summaries, "failed": failed} if batch else summaries[0]))
-    elif not batch:
-        say(segmentation_text(summaries[0]))
+        say(json.dumps(facts if batch else work.summaries[0]))
+    elif batch:
+        say(f"{len(work.summaries)} of {len(work.summaries) + len(work.failed)} images segmented")
     else:
-        say(f"{len(summaries)} of {len(summaries) + len(failed)} images segmented, masks in {arguments.output}")
-        if arguments.energy and not operations.layers:
-            write_text(arguments.energy, json.dumps({"cases": summaries, "failed": failed}, indent=1) + "\n")
+        say(segmentation_text(work.summaries[0]))

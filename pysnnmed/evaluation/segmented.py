@@ -109,7 +109,8 @@ class ByFiles:
 
         Raises ParameterError for a folder without masks, for a mask that belongs to no case, and for two of one.
         """
-        names, files = {_stem(case) for case in cases}, {}
+        files: dict[str, Path] = {}
+        names = {_stem(case) for case in cases}
         for found, path in image_files(folder).items():
             fitting = [name for ending in MASK_ENDINGS if (name := found.removesuffix(ending)) in names]
             if not fitting:

@@ -182,6 +182,12 @@ class Segmenter:
                 seeing += self.form.channels * math.prod(windows.size) * image.data.itemsize
         return Plan(network, seeing + windows.nbytes(classes), kept, len(windows), self.window)
 
+    def rehearse(self) -> None:
+        """Look at noise, so that whatever is compiled or looked up once does not cost the first image."""
+        noise = np.random.default_rng(0).random((self.form.in_channels, *self.window), np.float32)
+        with self.running():
+            self.runner(noise, Tally())
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """The kernels and threads that were asked for, or the best there are."""
