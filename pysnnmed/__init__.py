@@ -1,6 +1,7 @@
 """pysnnmed: spiking neural networks for medical images, from scratch on NumPy.
 
-Reading order for the curious: tensor, ops, surrogate, neurons, nn, models.spikereg, convert, registration.
+Reading order for the curious: tensor, ops, surrogate, neurons, nn, models.spikereg, convert, registration,
+segmentation.
 Importing this package imports NumPy and nothing else; optional dependencies load when something needs them.
 """
 

@@ -26,8 +26,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
         f"spike rate     {facts['spike_rate']:.3f} per neuron and step, T = {facts['steps']}",
         f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; "
         f"analog network {facts['ann_macs']:,} MACs",
-        f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
-        f"{energy['ratio']:.2f} times less ({energy['conditions']})",
+        _energy(energy),
     ]
     if "affine" in facts:
         affine, scales = facts["affine"], " ".join(f"{s:.3f}" for s in facts["affine"]["scales"])
@@ -63,10 +62,19 @@ def segmentation_text(facts: Mapping[str, Any]) -> str:
         lines += [
             f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; "
             f"analog network {facts['ann_macs']:,} MACs",
-            f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
-            f"{energy['ratio']:.2f} times less ({energy['conditions']})",
+            _energy(energy),
         ]
     return "\n".join(lines)
+
+
+def _energy(energy: Mapping[str, Any]) -> str:
+    """A projected energy beside that of the analog network, whichever is the smaller one."""
+    ratio = energy["ratio"]
+    compared = f"{ratio:.2f} times less" if ratio >= 1 or not ratio else f"{1 / ratio:.2f} times more"
+    return (
+        f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
+        f"{compared} ({energy['conditions']})"
+    )
 
 
 def write_energy(path: Path, facts: Mapping[str, Any], operations: Report) -> None:

@@ -19,6 +19,7 @@ from ..data.pictures import Picture, picture_of, read_picture, with_channels
 from ..data.resize import resample, resize
 from ..data.slices import stack_of, volume_of
 from ..data.windows import Windows, pad, padding_to
+from ..deploy.memory import machine_memory
 from ..deploy.running_weights import RunningWeights
 from ..errors import ImageError, ParameterError
 from . import planning
@@ -116,7 +117,8 @@ class Segmenter:
         found = self.read(image)
         with self.running():
             plan = self.plan(found)
-            plan.require_room(self.memory_limit, found.source)
+            limit = machine_memory() if self.memory_limit is None else self.memory_limit
+            plan.require_room(limit, found.source)
             tally = _Told(plan.windows, progress)
             labels, probability = (
                 self._volume(found, tally) if isinstance(found, Image) else self._picture(found, tally)
