@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -120,11 +121,16 @@ class SpikingAttention(Module):
         entering = x if self.input is None else self.input(x)
         return tuple(projection(entering) for projection in self.projections)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:
+        """`observe` sees the spikes [T, B, C, *S] of each operand under its name, and under "out" those projected."""
         spikes = self.spikes(x)
         if synops.metering():
             synops.record(self.count(*(s.data for s in spikes)).layer(self.label, steps=x.shape[0]))
-        out = self.out(self.attend(*spikes))
+        attended = self.attend(*spikes)
+        if observe:
+            for name, s in (*zip(self.operands, spikes, strict=True), ("out", attended)):
+                observe(name, s)
+        out = self.out(attended)
         return x + out if self.around.shortcut == "membrane" else out
 
     def describe(self) -> str:
