@@ -38,8 +38,8 @@ class Attended(NamedTuple):
     """What attention of packed spikes met, counted while it ran: what any form of it executes follows from these.
 
     q, k, v   spikes of the three
-    qk, kv    pairs of spikes that meet in a product: of Q and K in Q K^T, of K and V in K^T V, within heads; in those of
-              the transposed where the channels attend to each other
+    qk, kv    pairs of spikes that meet in a product: of Q and K in Q K^T, of K and V in K^T V, within heads; in those
+              of the transposed where the channels attend to each other
     nonzero   results other than 0, before factor and bias
     """
 
