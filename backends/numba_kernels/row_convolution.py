@@ -1,0 +1,128 @@
+"""Convolutions of few inputs for each output, mostly depthwise, and transposed ones: a row of outputs at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from .. import taps
+from ..shifted_rows import Sizes, volume
+from ..threads import for_ranges
+from .layouts import once_for
+
+
+def add_rows_of(
+    operation: Any, x: np.ndarray, first_channel: int, out: np.ndarray, begin: bool = True, end: bool = True
+) -> None:
+    """See tile_sums.add_tiles, for any geometry. With groups, x holds all channels."""
+    steps, channels, *shape = x.shape
+    geometry, size = operation.geometry, volume(shape)
+    count, axes = volume(geometry.output_shape(tuple(shape))), taps.axes(geometry, shape)[2]
+    z_taps, y_taps, x_taps = (taps.axis_taps(*axis) for axis in axes)
+    weight = once_for(
+        operation, "rows", lambda: np.ascontiguousarray(operation.synapses.weight.astype(np.float32))
+    ).reshape(*operation.synapses.weight.shape[:2], *volume(geometry.kernel))
+    shift = axes[2][4] if axes[2][2] == 1 and not geometry.transposed else 0
+    values = np.ascontiguousarray(x).reshape(steps, channels, *size)
+    target = out.reshape(steps, len(operation.bias), *count)
+    factor, bias = operation.synapses.factor, operation.bias
+
+    def body(start: int, stop: int) -> None:
+        _rows(
+            values, weight, geometry.groups, first_channel, z_taps, y_taps, x_taps, shift, axes[2][3], factor, bias,
+            target, begin, end, start, stop,
+        )  # fmt: skip
+
+    for_ranges(body, steps * len(bias))
+
+
+def reached(x: np.ndarray, geometry: Any, n_out: int, units: bool = False) -> int:
+    """Outputs that the values of x [T, C, *S] other than 0 reach; with `units`, a value k as often as k."""
+    steps, channels, *shape = x.shape
+    z, y, along = (taps.axis_readers(*axis) for axis in taps.axes(geometry, shape)[2])
+    usual = int(np.bincount(along).argmax())
+    others = np.flatnonzero(along != usual)
+    rows = np.ascontiguousarray(x).reshape(steps * channels, *volume(shape))
+    totals: list[int] = []
+    for_ranges(lambda a, b: totals.append(_reached(rows, z, y, along, usual, others, units, a, b)), len(rows))
+    return sum(totals) * (n_out // geometry.groups)
+
+
+def channels_bytes(shape: Sizes, channels: int) -> int:
+    """Of the spikes of a step, unpacked."""
+    return 4 * channels * int(np.prod(shape))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _rows(
+    values, weight, groups, first_channel, z_taps, y_taps, x_taps, dilation, padding, factor, bias, out, begin, end,
+    start, stop,
+):  # fmt: skip
+    """Maps start to stop - 1 of out [T, O, Z, Y, X]; dilation is 0 where neighbours do not read neighbours."""
+    n_out, per_group = out.shape[1], out.shape[1] // groups
+    n_in, columns = (weight.shape[1], len(x_taps)) if groups > 1 else (values.shape[1], len(x_taps))
+    length = values.shape[4]
+    sums = np.empty(columns, np.float32)
+    for task in range(start, stop):
+        t, o = divmod(task, n_out)
+        first = o // per_group * n_in
+        for z in range(out.shape[2]):
+            for y in range(out.shape[3]):
+                target = out[t, o, z, y]
+                if begin:
+                    sums[:] = 0
+                else:
+                    sums[:] = target
+                for c in range(n_in):
+                    for kz in range(z_taps.shape[1]):
+                        for ky in range(y_taps.shape[1]):
+                            at_z, at_y = z_taps[z, kz], y_taps[y, ky]
+                            if at_z < 0 or at_y < 0:
+                                continue
+                            row = values[t, first + c, at_z, at_y]
+                            for kx in range(x_taps.shape[1]):
+                                w = weight[o, first_channel + c, kz, ky, kx]
+                                if dilation > 0:
+                                    shift = kx * dilation - padding
+                                    low, high = max(0, -shift), min(columns, length - shift)
+                                    if low < high:
+                                        _add(sums[low:high], row[low + shift : high + shift], w)
+                                else:
+                                    for i in range(columns):
+                                        if x_taps[i, kx] >= 0:
+                                            sums[i] += w * row[x_taps[i, kx]]
+                if end:
+                    for i in range(columns):
+                        target[i] = sums[i] * factor[o] + bias[o]
+                else:
+                    target[:] = sums
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add(sums, row, w):
+    for i in range(len(sums)):
+        sums[i] += w * row[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reached(rows, z_readers, y_readers, x_readers, usual, others, units, start, stop):
+    """See `reached`; all columns but `others` are read `usual` times."""
+    total = 0
+    for channel in range(start, stop):
+        for z in range(len(z_readers)):
+            for y in range(len(y_readers)):
+                row, found = rows[channel, z, y], np.int64(0)
+                if units:
+                    for x in range(len(row)):
+                        found += np.int64(row[x]) * x_readers[x]
+                else:
+                    nonzero = np.int32(0)
+                    for x in range(len(row)):
+                        nonzero += np.int32(row[x] != 0)
+                    found = np.int64(nonzero) * usual
+                    for x in others:
+                        found += np.int64(row[x] != 0) * (x_readers[x] - usual)
+                total += found * z_readers[z] * y_readers[y]
+    return total
