@@ -11,6 +11,7 @@ from pysnnmed.cli import main
 from pysnnmed.data import Image, read_nifti, read_picture, write_nifti
 from pysnnmed.data.masks import read_mask
 from pysnnmed.models.medspikeformer import SegmentationTeacher
+from pysnnmed.synops import Report
 
 pillow = pytest.importorskip("PIL.Image")
 
@@ -236,3 +237,19 @@ def test_networks_of_another_task_are_refused_by_both_commands(models, pictures,
         err = capsys.readouterr().err
         assert status == 2
         assert "MedSpikeFormer" in err
+
+
+def test_energy_of_one_and_of_many(models, pictures, tmp_path, capsys):
+    common = ("--model", models["pictures"], "--energy", tmp_path / "e.json", "--json")
+    status, out, err = run(capsys, "-i", pictures / "a.png", "-o", tmp_path / "m.png", *common)
+    assert status == 0, err
+    one = json.loads((tmp_path / "e.json").read_text())
+    assert one["operations"]["total"]["synops"] == json.loads(out)["synops"] > 0
+    assert "projected" in one["projected_energy"]["conditions"]
+    status, out, err = run(capsys, "-i", pictures, "-o", tmp_path / "masks", *common)
+    assert status == 0, err
+    many = json.loads((tmp_path / "e.json").read_text())
+    assert many["operations"]["total"]["synops"] == sum(case["synops"] for case in json.loads(out)["cases"])
+    assert many["cases"][0]["synops"] == one["synops"]
+    assert Report.from_json(json.dumps(many["operations"])).ann_macs == 3 * one["ann_macs"]
+    assert "projected" in many["projected_energy"]["conditions"]

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phantoms import ALL_48, turned, voxel_indices, world_points
 from standin_networks import install
+from tiny_segmenters import VOLUMES as TINY_VOLUMES
+from tiny_segmenters import save_tiny
 
 from pysnnmed.data import Image, Picture, read_nifti, read_picture, write_nifti
 from pysnnmed.data.masks import read_labels, read_mask
@@ -446,3 +448,62 @@ def test_models_that_cannot_segment(monkeypatch, options, words):
 def test_a_registration_network_is_refused():
     with pytest.raises(WeightsError, match="holds a SpikeReg, segmentation needs a MedSpikeFormer"):
         segment(np.zeros((16, 16), np.uint8), "hippocampus")
+
+
+# ------------------------------------------------------------------------------------------------ real networks
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return {
+        "pictures": save_tiny(folder / "pictures.safetensors", NetworkInput(size=(16, 16), fit="window")),
+        "volumes": save_tiny(folder / "volumes.safetensors", TINY_VOLUMES),
+    }
+
+
+def test_the_program_finds_what_the_network_finds(tiny, rng):
+    """In float32 sums may have another order: a spike differs where a potential lies on its threshold."""
+    picture = rng.random((40, 30, 3), np.float32)
+    trained = segment(picture, tiny["pictures"], weights="trained", probability=True, backend="numpy")
+    program = segment(picture, tiny["pictures"], weights="float32", probability=True, backend="numpy")
+    assert (trained.weights, program.weights) == ("trained", "float32")
+    assert np.mean(trained.labels == program.labels) > 0.99
+    assert np.median(np.abs(trained.probability - program.probability)) < 1e-4
+    assert program.spike_rate == pytest.approx(trained.spike_rate, rel=1e-2)
+    assert program.windows == trained.windows > 1
+
+
+def test_counts_of_all_windows_add_up(tiny, rng):
+    """A picture that repeats one window is counted as that window, so many times."""
+    window = rng.random((16, 16, 3), np.float32)
+    once = segment(window, tiny["pictures"], backend="numpy")
+    found = segment(np.tile(window, (2, 3, 1)), tiny["pictures"], overlap=0, backend="numpy")
+    assert found.windows == 6
+    assert found.operations.total.synops == 6 * once.operations.total.synops > 0
+    assert found.operations.ann_macs == 6 * once.operations.ann_macs > 0
+    assert found.spike_rate == pytest.approx(once.spike_rate)
+    np.testing.assert_array_equal(found.labels, np.tile(once.labels, (2, 3)))
+    assert "projected" in found.summary()["projected_energy"]["conditions"]
+
+
+def test_a_program_that_takes_too_much_is_refused_before_it_allocates(tiny, rng):
+    picture = rng.random((60, 60, 3), np.float32)
+    needed = segment(picture, tiny["pictures"], window=64, backend="numpy").peak
+    segment(picture, tiny["pictures"], window=64, backend="numpy", memory_limit=needed)
+    segmenter = Segmenter(tiny["pictures"], window=64, backend="numpy", memory_limit=needed - 1)
+    tracemalloc.start()
+    with pytest.raises(ProgramError, match=f"the limit is {needed - 1:,} bytes"):
+        segmenter(picture)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < needed / 4
+
+
+def test_a_real_network_does_not_mind_the_orientation_of_the_file(tiny, phantom, rng):
+    small = Image(phantom.data[10:14, 9:24, 6:20] + rng.random((4, 15, 14)).astype(np.float32), np.eye(4))
+    expected = segment(small, tiny["volumes"], backend="numpy").volume
+    assert set(np.unique(expected.data)) == {0, 1, 2}
+    for order, signs in ALL_48[1::16]:
+        found = segment(turned(small, order, signs), tiny["volumes"], backend="numpy").volume
+        np.testing.assert_array_equal(found.data, turned(expected, order, signs).data)
