@@ -215,13 +215,11 @@ def test_a_first_run_tells_that_it_compiles(files, capsys, monkeypatch):
 
 
 def test_evaluate_scores_programs_and_teachers(files, capsys, monkeypatch, tmp_path):
-    from pysnnmed.cli import evaluate_registration
+    from pysnnmed.cli import evaluate_registration as evaluate
     from pysnnmed.models.spikereg import Teacher
     from pysnnmed.train.pairs import generated_pairs
 
-    monkeypatch.setattr(
-        evaluate_registration, "held_out_pairs", lambda recipe, data: generated_pairs(2, (16, 16, 16), 5)
-    )
+    monkeypatch.setattr(evaluate, "held_out_pairs", lambda recipe, data: generated_pairs(2, (16, 16, 16), 5))
     teacher = tmp_path / "teacher.safetensors"
     save_model(teacher, Teacher(SpikeRegConfig(encoder=(4,), decoder=(4,)), np.random.default_rng(0)))
     scores = {}

@@ -11,9 +11,10 @@ from standin_networks import install
 from tiny_segmenters import VOLUMES as TINY_VOLUMES
 from tiny_segmenters import save_tiny
 
-from pysnnmed.data import Image, Picture, read_nifti, read_picture, write_nifti
+from pysnnmed.data import Image, Picture, label_overlay, overlay, read_nifti, read_picture, write_nifti
 from pysnnmed.data.masks import read_labels, read_mask
 from pysnnmed.data.network_input import NetworkInput
+from pysnnmed.data.picture_output import STRUCTURES
 from pysnnmed.data.resize import resize
 from pysnnmed.data.slices import slices_of
 from pysnnmed.errors import ImageError, ParameterError, ProgramError, ShapeError, WeightsError
@@ -279,6 +280,20 @@ def test_masks_probabilities_and_overlays_of_pictures(monkeypatch, tmp_path, col
     assert read_picture(tmp_path / "drawn.png").shape == (70, 101)
     with pytest.raises(ParameterError, match=r"\.png"):
         found.save(tmp_path / "mask.jpg")
+
+
+def test_every_structure_has_its_colour_in_an_overlay():
+    labels = np.zeros((9, 20), np.uint8)
+    labels[2:7, 2:7], labels[2:7, 10:15] = 1, 2
+    drawn = label_overlay(np.full((1, 9, 20), 0.5), labels)
+    np.testing.assert_array_equal(drawn[:, 2, 2], STRUCTURES[0])
+    np.testing.assert_array_equal(drawn[:, 2, 10], STRUCTURES[1])
+    assert (drawn[:, 4, 4] == 128).all()
+    assert (drawn != 128).any(axis=0).sum() == 2 * 16
+    one, black = labels == 1, np.zeros((3, 9, 20))
+    np.testing.assert_array_equal(label_overlay(black, one), overlay(black, one))
+    with pytest.raises(ShapeError):
+        label_overlay(np.zeros((1, 9, 9)), labels)
 
 
 def test_several_structures_in_a_picture_keep_their_values(monkeypatch, tmp_path, rng):
