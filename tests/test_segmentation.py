@@ -1,6 +1,7 @@
 """segment(): pictures and volumes of any size and orientation, and what it refuses."""
 
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tiny_segmenters import save_tiny
 from pysnnmed.data import Image, Picture, label_overlay, overlay, read_nifti, read_picture, write_nifti
 from pysnnmed.data.masks import read_labels, read_mask
 from pysnnmed.data.network_input import NetworkInput
+from pysnnmed.data.nifti import write_array
 from pysnnmed.data.picture_output import STRUCTURES
 from pysnnmed.data.resize import resize
 from pysnnmed.data.slices import slices_of
@@ -248,12 +250,8 @@ def test_the_file_that_comes_out_has_the_geometry_of_the_one_that_went_in(monkey
     np.testing.assert_array_equal(out.affine, image.affine)
     np.testing.assert_array_equal(out.data, found.labels)
     assert found.save_probability(tmp_path / "p.nii.gz") == [tmp_path / "p.nii.gz"]
-    found.save_overlay(tmp_path / "o.png", segmenter_form(image))
+    found.save_overlay(tmp_path / "o.png", BRAIN.intensities(image).data)
     assert read_picture(tmp_path / "o.png").data.shape == (3, *np.rot90(slices_of(image, "coronal")[0, 0]).shape)
-
-
-def segmenter_form(image):
-    return BRAIN.intensities(image).data
 
 
 def test_a_slice_larger_than_the_window_is_seen_in_windows(monkeypatch, rng):
@@ -396,11 +394,9 @@ def test_volumes_that_are_none(monkeypatch, make, kind, words):
 
 
 def test_a_volume_of_four_axes_in_a_file(monkeypatch, tmp_path):
-    from pysnnmed.data.nifti import write_array
-
     install(monkeypatch, BRAIN, levels=(0.3, 0.75))
     write_array(tmp_path / "film.nii", np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
-    with pytest.raises(ImageError, match=r"film\.nii.*three|3"):
+    with pytest.raises(ImageError, match=r"film\.nii: an image must have 3 axes"):
         segment(tmp_path / "film.nii", "any")
 
 
@@ -419,8 +415,6 @@ def test_truncated_damaged_and_huge_pictures_are_refused_by_name(monkeypatch, tm
     (tmp_path / "bent.png").write_bytes(content[:60] + b"!" + content[61:])
     huge = bytearray(content)
     huge[16:24] = (2**17).to_bytes(4, "big") * 2
-    import zlib
-
     huge[29:33] = zlib.crc32(bytes(huge[12:29])).to_bytes(4, "big")
     (tmp_path / "huge.png").write_bytes(huge)
     for name, words in (("cut", "cut short"), ("bent", "damaged"), ("huge", "pixels")):

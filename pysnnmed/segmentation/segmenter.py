@@ -145,7 +145,12 @@ class Segmenter:
     def read(self, image: Source) -> Picture | Image:
         """The image, if it is one that the model can know; files are read, arrays become pictures."""
         if isinstance(image, np.ndarray):
-            image = picture_of(image) if self.form.kind == "pictures" else _no_place(image)
+            if self.form.kind == "volumes":
+                raise ParameterError(
+                    f"segment: an array of shape {image.shape} does not say how large its voxels are and which way it "
+                    "was cut; give an Image, or a NIfTI file"
+                )
+            image = picture_of(image)
         if isinstance(image, Picture | Image):
             kind = "volumes" if isinstance(image, Image) else "pictures"
             name = image.source
@@ -295,10 +300,3 @@ class _Told(Tally):
 def _unit(data: np.ndarray) -> float:
     """What an intensity is multiplied by to lie in [0, 1]."""
     return 1.0 if data.dtype.kind == "f" else 1 / np.iinfo(data.dtype).max
-
-
-def _no_place(array: np.ndarray) -> Image:
-    raise ParameterError(
-        f"segment: an array of shape {array.shape} does not say how large its voxels are and which way it was cut; "
-        "give an Image, or a NIfTI file"
-    )
