@@ -30,6 +30,7 @@ from .runner import Runner, Tally
 DEFAULT_MODEL = "hippocampus-seg"
 OVERLAP = 0.5
 _VOLUME_ENDINGS = (".nii", ".nii.gz")
+_ONE = np.float32(1)
 _ROWS = 128  # of a picture that are brought back to their size at once
 Progress = Callable[[int, int, str], object]
 Source: TypeAlias = Image | Picture | np.ndarray | str | os.PathLike[str]
@@ -158,7 +159,9 @@ class Segmenter:
             name = os.fspath(image)
             kind = "volumes" if name.lower().endswith(_VOLUME_ENDINGS) else "pictures"
         if kind != self.form.kind:
-            raise ImageError(f"{name}: {self.card.name} has learned from {self.form.kind}, and this is one of {kind}")
+            raise ImageError(
+                f"{name}: {self.card.name} has learned from {self.form.kind}, and this is a {kind.removesuffix('s')}"
+            )
         if isinstance(image, Image):
             return image
         if kind == "volumes":
@@ -204,13 +207,13 @@ class Segmenter:
     # ---------------------------------------------------------------------------------------------- two kinds
 
     def _picture(self, picture: Picture, tally: Tally) -> tuple[np.ndarray, np.ndarray | None]:
-        seen = self._resized(picture, tally) if self.whole else self._seen(picture.data, _unit(picture.data), tally)
+        seen = self._resized(picture, tally) if self.whole else self._seen(picture.data, _white(picture.data), tally)
         return self._labels(seen, picture.shape)
 
     def _resized(self, picture: Picture, tally: Tally) -> Iterator[tuple[slice, np.ndarray]]:
         """What the network says of the whole picture at its own size, brought back by slabs of rows."""
-        shown = resize(picture.data, self.window) * _unit(picture.data)
-        small = np.concatenate([slab for _, slab in self._seen(np.clip(shown, 0, 1), 1.0, tally)], axis=1)
+        shown = resize(picture.data, self.window) / _white(picture.data)
+        small = np.concatenate([slab for _, slab in self._seen(np.clip(shown, 0, 1), _ONE, tally)], axis=1)
         places = [(np.arange(n) + 0.5) * (m / n) - 0.5 for n, m in zip(picture.shape, self.window, strict=True)]
         steps = [m / n for n, m in zip(picture.shape, self.window, strict=True)]
         for start in range(0, picture.shape[0], _ROWS):
@@ -223,7 +226,7 @@ class Segmenter:
         labels, probabilities = [], []
         for i in range(stack_of(upright, self.form.plane).number):
             (pixels,) = self.form.slices(upright, i, i + 1)
-            whole = np.concatenate([slab for _, slab in self._seen(pixels, 1.0, tally)], axis=1)
+            whole = np.concatenate([slab for _, slab in self._seen(pixels, _ONE, tally)], axis=1)
             back = self.form.to_pixels(whole, upright)
             found, sure = self._labels(iter([(slice(None), back)]), back.shape[1:])
             labels.append(found)
@@ -237,15 +240,18 @@ class Segmenter:
 
     # ---------------------------------------------------------------------------------------------- shared parts
 
-    def _seen(self, pixels: np.ndarray, unit: float, tally: Tally) -> Iterator[tuple[slice, np.ndarray]]:
-        """Probabilities of pixels [C, H, W], window by window: (rows, [K, n, W]) from the top to the bottom."""
+    def _seen(self, pixels: np.ndarray, white: np.float32, tally: Tally) -> Iterator[tuple[slice, np.ndarray]]:
+        """Probabilities of pixels [C, H, W], window by window: (rows, [K, n, W]) from the top to the bottom.
+
+        `white` is the intensity that is 1 to the network.
+        """
         height, width = pixels.shape[-2:]
         windows = self._windows((height, width))
         (top, _), (left, _) = border = padding_to((height, width), self.window)
         padded = pad(pixels, border, self.form.padding)
 
         def look(rows: slice, columns: slice) -> np.ndarray:
-            return self.runner(padded[:, rows, columns] * np.float32(unit), tally)
+            return self.runner(padded[:, rows, columns] / white, tally)
 
         for rows, seen in windows.blended(look):
             start, stop = max(rows.start - top, 0), min(rows.stop - top, height)
@@ -297,6 +303,6 @@ class _Told(Tally):
             self._progress(self.windows, self._all, "")
 
 
-def _unit(data: np.ndarray) -> float:
-    """What an intensity is multiplied by to lie in [0, 1]."""
-    return 1.0 if data.dtype.kind == "f" else 1 / np.iinfo(data.dtype).max
+def _white(data: np.ndarray) -> np.float32:
+    """The largest intensity that the type of a picture has: what is 1 to a network, as in `Picture.unit`."""
+    return _ONE if data.dtype.kind == "f" else np.float32(np.iinfo(data.dtype).max)
