@@ -262,7 +262,8 @@ def _gate_tokens(
     v = np.empty(heads, np.float32)
     counts = np.zeros(5, np.int64)
     for i in range(start, stop):
-        v[:] = initial
+        for h in range(heads):
+            v[h] = initial[h]
         for t in range(steps):
             for w in range(width):
                 a, b, passed = first[t, i, w], second[t, i, w], value[t, i, w]

@@ -70,10 +70,8 @@ def _rows(
         for z in range(out_depth):
             for y in range(out_height):
                 target = out[(task * out_depth + z) * out_height + y]
-                if begin:
-                    sums[:] = 0
-                else:
-                    sums[:] = target
+                for i in range(columns):
+                    sums[i] = 0 if begin else target[i]
                 for c in range(n_in):
                     for kz in range(nz):
                         for ky in range(ny):
@@ -82,6 +80,9 @@ def _rows(
                                 continue
                             row = values[((first + c) * depth + at_z) * height + at_y]
                             tap = (((first_channel + c) * nz + kz) * ny + ky) * nx
+                            if nx == 3 and dilation == 1 == padding and columns == length > 2:
+                                _add_three(sums, row, weight[o, tap], weight[o, tap + 1], weight[o, tap + 2])
+                                continue
                             for kx in range(nx):
                                 w = weight[o, tap + kx]
                                 if dilation > 0:
@@ -97,13 +98,25 @@ def _rows(
                     for i in range(columns):
                         target[i] = sums[i] * factor[o] + bias[o]
                 else:
-                    target[:] = sums
+                    for i in range(columns):
+                        target[i] = sums[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add(sums, row, w):
     for i in range(len(sums)):
         sums[i] += w * row[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_three(sums, row, before, here, after):
+    """The three taps of a row that keeps its length."""
+    last = len(row) - 1
+    sums[0] = sums[0] + here * row[0] + after * row[1]
+    inner, left, middle, right = sums[1:last], row[: last - 1], row[1:last], row[2:]
+    for i in range(len(inner)):
+        inner[i] = inner[i] + before * left[i] + here * middle[i] + after * right[i]
+    sums[last] = sums[last] + before * row[last - 1] + here * row[last]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
