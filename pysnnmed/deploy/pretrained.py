@@ -6,29 +6,37 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..errors import PysnnmedError, WeightsError
+from ..models.medspikeformer import MedSpikeFormer, MedSpikeFormerConfig, SegmentationTeacher
 from ..models.spikereg import SpikeReg, SpikeRegConfig, Teacher
 from .weights import load_arrays, save_arrays
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "weights"
-NETWORKS: dict[str, type] = {"Teacher": Teacher, "SpikeReg": SpikeReg}
+Network: TypeAlias = Teacher | SpikeReg | MedSpikeFormer | SegmentationTeacher
+NETWORKS: dict[str, tuple[type, type]] = {  # by class name, each with the class of its configuration
+    "Teacher": (Teacher, SpikeRegConfig),
+    "SpikeReg": (SpikeReg, SpikeRegConfig),
+    "MedSpikeFormer": (MedSpikeFormer, MedSpikeFormerConfig),
+    "SegmentationTeacher": (SegmentationTeacher, MedSpikeFormerConfig),
+}
 
 
 @dataclass(frozen=True)
 class Card:
     """What a weights file says about itself.
 
-    network   class name; config its configuration; facts whatever the trainer wrote: recipe, spacing, scores, licence
+    network   class name; config its configuration, of the class that goes with it in NETWORKS; facts whatever the
+              trainer wrote: recipe, spacing, scores, licence
     """
 
     name: str
     path: Path
     network: str
-    config: SpikeRegConfig
+    config: Any
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -37,7 +45,7 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
-def save_model(path: str | Path, network: Teacher | SpikeReg, facts: Mapping[str, Any] | None = None) -> None:
+def save_model(path: str | Path, network: Network, facts: Mapping[str, Any] | None = None) -> None:
     """Write the parameters and buffers of `network` with its class, configuration and `facts` (JSON-able)."""
     metadata = {
         "network": type(network).__name__,
@@ -57,7 +65,7 @@ def find_model(name: str | Path) -> Path:
     return path
 
 
-def load_model(name: str | Path) -> tuple[Teacher | SpikeReg, Card]:
+def load_model(name: str | Path) -> tuple[Network, Card]:
     """Build a network from a weights file, or by the name of one that is shipped. -> (network in evaluation mode, card)
 
     Raises WeightsError if the file is damaged, not a network of this package, or does not fit its own configuration.
@@ -65,8 +73,8 @@ def load_model(name: str | Path) -> tuple[Teacher | SpikeReg, Card]:
     path = find_model(name)
     arrays, metadata = load_arrays(path)
     try:
-        kind = NETWORKS[metadata["network"]]
-        config = SpikeRegConfig(**json.loads(metadata["config"]))
+        kind, config_class = NETWORKS[metadata["network"]]
+        config = config_class(**json.loads(metadata["config"]))
         facts = json.loads(metadata.get("facts", "{}"))
     except (KeyError, TypeError, ValueError, PysnnmedError) as error:
         raise WeightsError(f"{path}: its metadata does not describe a network of this package ({error})") from error

@@ -23,7 +23,7 @@ from ..deploy.lower import NETWORKS
 from ..deploy.pretrained import Card, load_model
 from ..deploy.program import Program
 from ..deploy.programs import load_program
-from ..errors import ImageError, ParameterError
+from ..errors import ImageError, ParameterError, WeightsError
 from ..models.spikereg import SpikeReg, Teacher
 from ..refine import refined
 from ..registration import RunningWeights, register, register_analog
@@ -64,6 +64,8 @@ class Network:
     def load(cls, name: str, settings: Settings) -> Network:
         """Raises WeightsError for an unknown or damaged model, ParameterError for settings that it cannot have."""
         network, card = load_model(name)
+        if not isinstance(network, Teacher | SpikeReg):
+            raise WeightsError(f"{card.path}: holds a {card.network}, registration needs a SpikeReg or a Teacher")
         if isinstance(network, Teacher) and (settings.affine or settings.refine):
             raise ParameterError(
                 f"{name}: an analog network is registered as it is; affine and refine belong to spiking ones"

@@ -27,13 +27,17 @@ attention's shortcut is PE(X), channels and pixels are not mixed, one sigmoid.
 
 from .config import PRESETS, MedSpikeFormerConfig, preset
 from .networks import MedSpikeFormer, SegmentationTeacher
+from .table import LayerSize, table, unused_in_release
 from .units import Observer
 
 __all__ = [
     "PRESETS",
+    "LayerSize",
     "MedSpikeFormer",
     "MedSpikeFormerConfig",
     "Observer",
     "SegmentationTeacher",
     "preset",
+    "table",
+    "unused_in_release",
 ]
