@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..packed import Attended, Executed, Packed, head_masks
+from ..numpy_kernels.packed_attention import scaled_factor
+from ..packed import Attended, Gated, Packed, head_masks
 from ..shifted_rows import Sizes
 from ..threads import CORES, for_ranges, limit
 from .attention import BITS, _count_both, _turn
@@ -57,6 +58,7 @@ def attend(
     workers = max(1, min(workers, scratch.nbytes // each))
     rooms = [scratch[i * each : (i + 1) * each].view(np.uint64) for i in range(workers)]
     met = np.zeros((steps, 6), np.int64)
+    factor = scaled_factor(operation, n)
 
     def body(start: int, stop: int) -> None:
         room = rooms.pop()
@@ -64,7 +66,7 @@ def attend(
         for t in range(start, stop):
             _attend_step(
                 blocks_of(block), first[t], second[t], third[t], n, tokens, of_maps, of_readings, masks, block_masks,
-                operation.factor, operation.bias, *views, target[t], met[t],
+                factor, operation.bias, *views, target[t], met[t],
             )  # fmt: skip
         rooms.append(room)
 
@@ -83,7 +85,7 @@ def attend_scratch(operation: Any, in_shape: Sizes, channels: int) -> int:
 
 def gate(
     operation: Any, counted: tuple[Packed, ...], value: Packed, out: np.ndarray | None = None
-) -> tuple[np.ndarray, Executed]:
+) -> tuple[np.ndarray, Gated]:
     """See numpy_kernels.gate."""
     neurons, (steps, *shape, _) = operation.dynamics, value.words.shape
     n = math.prod(shape)
@@ -91,7 +93,9 @@ def gate(
     if out is None:
         out = np.empty_like(value.words)
     target, masks = octets(out).reshape(steps, n, -1), octets(head_masks(value.channels, operation.heads))
+    terms = value.channels // operation.heads if operation.axis == "token" else n
     numbers = (
+        scaled_factor(operation, terms), operation.bias,
         neurons.thresholds[0], neurons.amount, neurons.initial, neurons.reset_to, np.float32(neurons.leak), neurons.hard
     )  # fmt: skip
     done: list[tuple[int, ...]] = []
@@ -101,9 +105,9 @@ def gate(
         )
     else:
         done.append(_gate_channels(first, second, passed, value.channels, *numbers, target))
-    of_first, of_second, of_value, both, fired = (sum(parts) for parts in zip(*done, strict=True))
+    of_first, of_second, of_value, both, fired, nonzero = (sum(parts) for parts in zip(*done, strict=True))
     events = of_first + of_value + (of_second if len(counted) > 1 else 0)
-    return out, Executed(events, both, fired)
+    return out, Gated(events, both, fired, nonzero)
 
 
 def _room_words(n: int, channels: int, heads: int, outputs: int, lanes: int) -> int:
@@ -254,13 +258,13 @@ def _add(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _gate_tokens(
-    first, second, value, masks, thresholds, amount, initial, reset_to, leak, hard, out, start, stop
+    first, second, value, masks, factor, bias, thresholds, amount, initial, reset_to, leak, hard, out, start, stop
 ):  # fmt: skip
-    """Positions start to stop - 1 -> (spikes of first, of second, of value, of both, of the gates)."""
+    """Positions start to stop - 1 -> (spikes of first, of second, of value, of both, of the gates; sums not 0)."""
     steps, _, width = value.shape
     heads = len(masks)
     v = np.empty(heads, np.float32)
-    counts = np.zeros(5, np.int64)
+    counts = np.zeros(6, np.int64)
     for i in range(start, stop):
         for h in range(heads):
             v[h] = initial[h]
@@ -276,23 +280,24 @@ def _gate_tokens(
                 for w in range(width):
                     found += popcount(np.uint64(first[t, i, w] & second[t, i, w] & masks[h, w]))
                 counts[3] += found
-                v[h] = v[h] * leak + np.float32(found)
+                counts[5] += found != 0
+                v[h] = v[h] * leak + (np.float32(found) * factor[h] + bias[h])
                 if v[h] >= thresholds[h]:
                     v[h] = reset_to[h] if hard else v[h] - amount[h]
                     counts[4] += 1
                     for w in range(width):
                         out[t, i, w] |= value[t, i, w] & masks[h, w]
-    return counts[0], counts[1], counts[2], counts[3], counts[4]
+    return counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _gate_channels(
-    first, second, value, channels, thresholds, amount, initial, reset_to, leak, hard, out
+    first, second, value, channels, factor, bias, thresholds, amount, initial, reset_to, leak, hard, out
 ):  # fmt: skip
     """All positions -> the same."""
     steps, n, width = value.shape
     v, found = initial.copy(), np.zeros(channels, np.int64)
-    counts = np.zeros(5, np.int64)
+    counts = np.zeros(6, np.int64)
     opened = np.zeros(width, np.uint8)
     for t in range(steps):
         found[:] = 0
@@ -309,7 +314,8 @@ def _gate_channels(
         opened[:] = 0
         for c in range(channels):
             counts[3] += found[c]
-            v[c] = v[c] * leak + np.float32(found[c])
+            counts[5] += found[c] != 0
+            v[c] = v[c] * leak + (np.float32(found[c]) * factor[c] + bias[c])
             if v[c] >= thresholds[c]:
                 v[c] = reset_to[c] if hard else v[c] - amount[c]
                 counts[4] += 1
@@ -317,4 +323,4 @@ def _gate_channels(
         for i in range(n):
             for w in range(width):
                 out[t, i, w] = value[t, i, w] & opened[w]
-    return counts[0], counts[1], counts[2], counts[3], counts[4]
+    return counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]
