@@ -51,6 +51,15 @@ class Attended(NamedTuple):
     nonzero: int
 
 
+class Gated(NamedTuple):
+    """What gates counted: events, synops and spikes, their own, as in Executed, and sums that are not 0."""
+
+    events: int
+    synops: int
+    spikes: int
+    nonzero: int
+
+
 def word_type(channels: int) -> np.dtype:
     """The unsigned integer whose bits hold the channels of one position, or 64 of them."""
     return np.dtype(next((f"u{size}" for size in (1, 2, 4) if channels <= 8 * size), "u8"))

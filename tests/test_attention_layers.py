@@ -18,6 +18,8 @@ from pysnnmed.nn.attention import (
     SpikeDrivenSelfAttention,
     SpikingSelfAttention,
     softmax_attention,
+    spiking_self_attention,
+    to_maps,
     to_tokens,
 )
 from pysnnmed.nn.attention.exact import EXACT, require_exact_sum
@@ -391,3 +393,43 @@ def test_one_and_three_spatial_axes(rng):
         for kind in (SpikingSelfAttention, QKAttention, DecomposedSelfAttention, SpikeDrivenSelfAttention):
             assert kind(ndim, 4, heads=2, rng=np.random.default_rng(0))(x).shape == x.shape
         assert SoftmaxSelfAttention(ndim, 4, 2, rng=rng)(ops.index(x, 0)).shape == x.shape[1:]
+
+
+def test_active_maps_alone_are_spiking_self_attention_in_the_surroundings_of_the_decomposed_one():
+    layer = calibrated(decomposed, fusion="active")
+    q, k, v = layer.spikes(Tensor(currents()))
+    tokens = (to_tokens(s, HEADS, 2) for s in (q, k, v))
+    sums = spiking_self_attention(*tokens) * (HEADS / CHANNELS) ** 0.5
+    expected = layer.mixing(to_maps(sums, q.shape[3:]))
+    assert np.mean(layer.attend(q, k, v).data != expected.data) < 0.01  # rounded in another order
+
+
+SIZELESS = {
+    "decomposed": lambda **o: decomposed(mean=True, **o),
+    "qk token": lambda **o: qk(normed=True, **o),
+    "qk channel": lambda **o: qk("channel", normed=True, **o),
+    "spike-driven": lambda **o: driven(normed=True, **o),
+}
+
+
+@pytest.mark.parametrize("make", SIZELESS.values(), ids=SIZELESS)
+def test_means_and_norms_do_not_mind_how_many_tokens_there_are(make):
+    """Maps beside copies of themselves have the same attention, whatever the number of copies."""
+    layer = calibrated(make, depthwise=False, kernel_size=1)
+    for name, parameter in layer.named_parameters():
+        if name in ("gate.norm.beta", "mixing.norm.beta"):
+            parameter.data += 1  # so that these neurons fire often
+    x = currents()
+    once, thrice = (layer.attend(*layer.spikes(Tensor(np.tile(x, (1, 1, 1, 1, n))))).data for n in (1, 3))
+    assert np.mean(np.tile(once, (1, 1, 1, 1, 3)) != thrice) < 0.01
+    assert 0.02 < once.mean() < 0.9
+
+
+@kinds
+def test_observers_are_told_the_spikes_of_every_operand_and_those_projected(kind):
+    layer, x, seen = calibrated(KINDS[kind]), Tensor(currents()), {}
+    assert np.array_equal(layer(x, seen.__setitem__).data, layer(x).data)
+    assert list(seen) == [*layer.operands, "out"]
+    spikes = layer.spikes(x)
+    for told, s in zip(seen.values(), (*spikes, layer.attend(*spikes)), strict=True):
+        assert np.array_equal(told.data, s.data)

@@ -10,6 +10,7 @@ from numba import njit
 
 from ..packed import Executed, word_count, word_type
 from ..threads import for_ranges
+from .octets import BITS, octets
 
 _BLOCK = 512  # positions
 _GRAIN = 2**12  # positions a thread works on at least
@@ -21,12 +22,12 @@ def fire_currents(neurons: Any, currents: np.ndarray, out: np.ndarray | None = N
     kind, slots, n = word_type(channels), neurons.steps * neurons.levels, math.prod(shape)
     if out is None:
         out = np.empty((slots, *shape, word_count(channels)), kind)
-    words, flat = out.reshape(slots, n, -1), np.ascontiguousarray(currents).reshape(steps, channels, n)
-    numbers, one = (neurons.thresholds, neurons.amount, neurons.initial, neurons.reset_to), kind.type(1)
+    words, flat = octets(out).reshape(slots, n, -1), np.ascontiguousarray(currents).reshape(steps, channels, n)
+    numbers = (neurons.thresholds, neurons.amount, neurons.initial, neurons.reset_to)
     counts: list[int] = []
 
     def body(start: int, stop: int) -> None:
-        spikes = _fire(flat, words, neurons.steps, *numbers, np.float32(neurons.leak), neurons.hard, one, start, stop)
+        spikes = _fire(flat, words, neurons.steps, *numbers, np.float32(neurons.leak), neurons.hard, start, stop)
         counts.append(spikes)
 
     for_ranges(body, n, _GRAIN)
@@ -34,22 +35,18 @@ def fire_currents(neurons: Any, currents: np.ndarray, out: np.ndarray | None = N
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fire(currents, words, steps, thresholds, amount, initial, reset_to, leak, hard, one, start, stop):
-    """Positions start to stop - 1 of words [steps * levels, N, W] from currents [T or 1, C, N]; spikes written.
-
-    `one` is a 1 of the type of the words.
-    """
+def _fire(currents, words, steps, thresholds, amount, initial, reset_to, leak, hard, start, stop):
+    """Positions start to stop - 1 of words [steps * levels, N, bytes] from currents [T or 1, C, N]; spikes written."""
     channels, levels = currents.shape[1], len(thresholds)
-    bits = 8 * words.itemsize
-    rows = np.empty((steps * levels, _BLOCK), words.dtype)
+    rows = np.empty((steps * levels, _BLOCK), np.uint8)
     v, count = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
     spikes = 0
     for begin in range(start, stop, _BLOCK):
         n = min(_BLOCK, stop - begin)
-        for word in range(words.shape[2]):
+        for word in range(words.shape[2]):  # those beyond the channels become 0
             rows[:, :n] = 0
-            for c in range(word * bits, min((word + 1) * bits, channels)):
-                bit = one << type(one)(c - word * bits)
+            for c in range(word * BITS, min((word + 1) * BITS, channels)):
+                bit = np.uint8(1 << (c - word * BITS))
                 v[:n] = initial[c]
                 for t in range(steps):
                     current = currents[t if currents.shape[0] > 1 else 0, c, begin : begin + n]
@@ -82,7 +79,7 @@ def _fire(currents, words, steps, thresholds, amount, initial, reset_to, leak, h
 @njit(nogil=True, cache=True, error_model="numpy")
 def _step(v, current, leak, threshold, amount, reset_to, hard, bit, row):
     """A step of binary neurons: membranes v, and `bit` set in a row of words where they fire; how many do."""
-    none = bit ^ bit
+    none = np.uint8(0)
     spikes = np.int32(0)
     if hard:
         for i in range(len(v)):

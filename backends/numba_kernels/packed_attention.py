@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..packed import Attended, Executed, Packed, head_masks
+from ..numpy_kernels.packed_attention import scaled_factor
+from ..packed import Attended, Gated, Packed, head_masks
 from ..shifted_rows import Sizes
 from ..threads import CORES, for_ranges, limit
 from .attention import BITS, _count_both, _turn
 from .layouts import LINE_LANES, aligned_bytes, blocks_of, empty, padded_lanes
+from .octets import BITS as OCTET
+from .octets import octets
 from .vectors import GROUP, add_from, at, popcount, store, trailing_zeros, zeros
 
 _TILE = 64  # positions whose sums are turned over together
@@ -43,10 +46,10 @@ def attend(
     target = out.reshape(steps, len(readings) * channels, n)
     # Coincidences are those of the first two, and the third adds rows.
     trains = (key, value, query) if tokens else (key, query, value)
-    first, second, third = (np.ascontiguousarray(p.words).reshape(steps, -1) for p in trains)
-    bits, lanes = 8 * query.words.itemsize, padded_lanes(channels)
+    first, second, third = (octets(p.words).reshape(steps, -1) for p in trains)
+    lanes = padded_lanes(channels)
     block = min(lanes, LINE_LANES)
-    masks, block_masks = head_masks(channels, heads).astype(np.uint64), _block_masks(channels, heads, lanes, block)
+    masks, block_masks = octets(head_masks(channels, heads)), _block_masks(channels, heads, lanes, block)
     of_maps, of_readings = np.array(maps, np.int64).reshape(-1, 4), np.array(readings, np.int64)
     each = aligned_bytes(_room_words(n, channels, heads, len(readings), lanes) * 8)
     workers = limit.get()
@@ -55,13 +58,15 @@ def attend(
     workers = max(1, min(workers, scratch.nbytes // each))
     rooms = [scratch[i * each : (i + 1) * each].view(np.uint64) for i in range(workers)]
     met = np.zeros((steps, 6), np.int64)
+    factor = scaled_factor(operation, n)
 
     def body(start: int, stop: int) -> None:
         room = rooms.pop()
+        views = _views(room, n, channels, heads, len(maps), len(readings), lanes)
         for t in range(start, stop):
             _attend_step(
-                blocks_of(block), first[t], second[t], third[t], bits, n, channels, heads, tokens, of_maps, of_readings,
-                masks, block_masks, operation.factor, operation.bias, room.view(np.int32), room, target[t], met[t],
+                blocks_of(block), first[t], second[t], third[t], n, tokens, of_maps, of_readings, masks, block_masks,
+                factor, operation.bias, *views, target[t], met[t],
             )  # fmt: skip
         rooms.append(room)
 
@@ -80,48 +85,54 @@ def attend_scratch(operation: Any, in_shape: Sizes, channels: int) -> int:
 
 def gate(
     operation: Any, counted: tuple[Packed, ...], value: Packed, out: np.ndarray | None = None
-) -> tuple[np.ndarray, Executed]:
+) -> tuple[np.ndarray, Gated]:
     """See numpy_kernels.gate."""
-    neurons, (steps, *shape, width) = operation.dynamics, value.words.shape
+    neurons, (steps, *shape, _) = operation.dynamics, value.words.shape
     n = math.prod(shape)
-    first, second, passed = (
-        np.ascontiguousarray(p.words).reshape(steps, n, width) for p in (counted[0], counted[-1], value)
-    )
+    first, second, passed = (octets(p.words).reshape(steps, n, -1) for p in (counted[0], counted[-1], value))
     if out is None:
         out = np.empty_like(value.words)
-    target, masks = out.reshape(steps, n, width), head_masks(value.channels, operation.heads)
+    target, masks = octets(out).reshape(steps, n, -1), octets(head_masks(value.channels, operation.heads))
+    terms = value.channels // operation.heads if operation.axis == "token" else n
     numbers = (
+        scaled_factor(operation, terms), operation.bias,
         neurons.thresholds[0], neurons.amount, neurons.initial, neurons.reset_to, np.float32(neurons.leak), neurons.hard
     )  # fmt: skip
-    one = value.words.dtype.type(1)
     done: list[tuple[int, ...]] = []
     if operation.axis == "token":
         for_ranges(
             lambda a, b: done.append(_gate_tokens(first, second, passed, masks, *numbers, target, a, b)), n, 2**10
         )
     else:
-        done.append(_gate_channels(first, second, passed, value.channels, one, *numbers, target))
-    of_first, of_second, of_value, both, fired = (sum(parts) for parts in zip(*done, strict=True))
+        done.append(_gate_channels(first, second, passed, value.channels, *numbers, target))
+    of_first, of_second, of_value, both, fired, nonzero = (sum(parts) for parts in zip(*done, strict=True))
     events = of_first + of_value + (of_second if len(counted) > 1 else 0)
-    return out, Executed(events, both, fired)
+    return out, Gated(events, both, fired, nonzero)
 
 
 def _room_words(n: int, channels: int, heads: int, outputs: int, lanes: int) -> int:
     """64-bit words of a room: columns of bits, then whole numbers of 32 bits."""
-    return 2 * channels * (-(-n // BITS)) + sum(_int32_parts(channels, heads, outputs, lanes)) // 2
+    numbers = channels * (channels // heads) + 2 * channels + outputs * channels * lanes + outputs * lanes
+    return 2 * channels * -(-n // BITS) + -(-numbers // 2)
 
 
-def _int32_parts(channels: int, heads: int, outputs: int, lanes: int) -> tuple[int, int, int, int]:
-    """Numbers in coincidences, counts of two trains, matrices and starts; even each."""
-    parts = (channels * (channels // heads), 2 * channels, outputs * channels * lanes, outputs * lanes)
-    a, b, c, d = (-(-part // 16) * 16 for part in parts)
-    return a, b, c, d
+def _views(
+    room: np.ndarray, n: int, channels: int, heads: int, maps: int, outputs: int, lanes: int
+) -> tuple[np.ndarray, ...]:
+    """What a step works in: columns of two trains, coincidences, their counts, rows of maps, where outputs start."""
+    width, bits = channels // heads, channels * -(-n // BITS)
+    columns, numbers = room[: 2 * bits], room[2 * bits :].view(np.int32)
+    sizes = (heads * width * width, channels, channels, maps * channels * lanes, outputs * lanes)
+    both, of_x, of_y, weights, starts = np.split(numbers[: sum(sizes)], np.cumsum(sizes)[:-1])
+    flat = (columns[:bits], columns[bits:])
+    shaped = (part.reshape(channels, -1) for part in flat)
+    return *flat, *shaped, both.reshape(heads, width, width), of_x, of_y, weights, starts
 
 
 def _block_masks(channels: int, heads: int, lanes: int, block: int) -> np.ndarray:
     """[blocks of lanes, W]: the channels of the heads that reach a block."""
-    of_head, width = head_masks(channels, heads).astype(np.uint64), channels // heads
-    found = np.zeros((lanes // block, of_head.shape[1]), np.uint64)
+    of_head, width = octets(head_masks(channels, heads)), channels // heads
+    found = np.zeros((lanes // block, of_head.shape[1]), np.uint8)
     for head in range(heads):
         for b in range(head * width // block, ((head + 1) * width - 1) // block + 1):
             found[b] |= of_head[head]
@@ -130,42 +141,25 @@ def _block_masks(channels: int, heads: int, lanes: int, block: int) -> np.ndarra
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _attend_step(
-    blocks, first, second, third, bits, n, channels, heads, tokens, maps, readings, masks, block_masks, factor, bias,
-    numbers, columns, out, met,
+    blocks, first, second, third, n, tokens, maps, readings, masks, block_masks, factor, bias, flat_x, flat_y, x, y,
+    both, of_x, of_y, weights, starts, out, met,
 ):  # fmt: skip
-    """One step: out [outputs * C, N]. numbers and columns are the same room, as int32 and as uint64."""
-    block = GROUP * len(blocks)
-    lanes = block * len(block_masks)
-    n_columns = -(-n // BITS)
-    width = channels // heads
-    x = columns[: channels * n_columns].reshape(channels, n_columns)
-    y = columns[channels * n_columns : 2 * channels * n_columns].reshape(channels, n_columns)
-    used = 4 * channels * n_columns
-    both = numbers[used : used + channels * width].reshape(heads, width, width)
-    used += -(-channels * width // 16) * 16
-    of_x, of_y = numbers[used : used + channels], numbers[used + channels : used + 2 * channels]
-    used += -(-2 * channels // 16) * 16
-    weights = numbers[used : used + len(maps) * channels * lanes]
-    used += -(-len(readings) * channels * lanes // 16) * 16
-    starts = numbers[used : used + len(readings) * lanes]
-    _turn(first, bits, n, x, of_x)
-    _turn(second, bits, n, y, of_y)
-    _count_both(x.reshape(x.size), y.reshape(y.size), n_columns, both)
+    """One step: out [outputs * C, N], and what it met. From flat_x on, see `_views`; a column of bits lies in both."""
+    channels, lanes = len(x), GROUP * len(blocks) * len(block_masks)
+    _turn(first, OCTET, n, x, of_x)
+    _turn(second, OCTET, n, y, of_y)
+    _count_both(flat_x, flat_y, x.shape[1], both)
     _fill_rows(both, of_x, of_y, n, tokens, maps, readings, lanes, weights, starts)
     of_z = np.zeros(channels, np.int64)
-    nonzero = _add(
-        blocks, third, bits, n, channels, tokens, readings, masks, block_masks, weights, starts, factor, bias, of_z, out
+    met[5] = _add(
+        blocks, third, n, channels, tokens, readings, masks, block_masks, weights, starts, factor, bias, of_z, out
     )
-    met[5] = nonzero
     for c in range(channels):
         met[0] += of_x[c]
         met[1] += of_y[c]
         met[2] += of_z[c]
         met[4] += np.int64(of_x[c]) * of_z[c]  # of K and Q for tokens, of K and V for channels
-    for h in range(heads):
-        for i in range(width):
-            for j in range(width):
-                met[3] += both[h, i, j]
+    met[3] = both.sum()
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -199,7 +193,7 @@ def _fill_rows(both, of_x, of_y, n, tokens, maps, readings, lanes, weights, star
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add(
-    blocks, words, bits, n, channels, tokens, readings, masks, block_masks, weights, starts, factor, bias, spikes, out
+    blocks, words, n, channels, tokens, readings, masks, block_masks, weights, starts, factor, bias, spikes, out
 ):  # fmt: skip
     """out [outputs * C, N] = factor * (starts + sign * sums of rows of weights) + bias; sums that are not 0.
 
@@ -219,14 +213,14 @@ def _add(
             for w in range(n_words):
                 word = at(words, (begin + i) * n_words + w)
                 while word:
-                    spikes[w * bits + trailing_zeros(word)] += 1
+                    spikes[w * OCTET + trailing_zeros(word)] += 1
                     word &= word - np.uint64(1)
         if not tokens:
             for h in range(heads):
                 for i in range(count):
                     of_heads[h, i] = 0
                     for w in range(n_words):
-                        of_heads[h, i] += popcount(at(words, (begin + i) * n_words + w) & masks[h, w])
+                        of_heads[h, i] += popcount(at(words, (begin + i) * n_words + w) & np.uint64(masks[h, w]))
         for p in range(-1, n_maps):
             read = False
             for output in range(len(readings)):
@@ -238,8 +232,8 @@ def _add(
                     total = zeros(weights, blocks)
                     if p >= 0:
                         for w in range(n_words):
-                            word = at(words, (begin + i) * n_words + w) & block_masks[b, w]
-                            row = p * channels + w * bits
+                            word = at(words, (begin + i) * n_words + w) & np.uint64(block_masks[b, w])
+                            row = p * channels + w * OCTET
                             while word:
                                 total = add_from(total, weights, (row + trailing_zeros(word)) * lanes + b * block)
                                 word &= word - np.uint64(1)
@@ -264,15 +258,16 @@ def _add(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _gate_tokens(
-    first, second, value, masks, thresholds, amount, initial, reset_to, leak, hard, out, start, stop
+    first, second, value, masks, factor, bias, thresholds, amount, initial, reset_to, leak, hard, out, start, stop
 ):  # fmt: skip
-    """Positions start to stop - 1 -> (spikes of first, of second, of value, of both, of the gates)."""
+    """Positions start to stop - 1 -> (spikes of first, of second, of value, of both, of the gates; sums not 0)."""
     steps, _, width = value.shape
     heads = len(masks)
     v = np.empty(heads, np.float32)
-    counts = np.zeros(5, np.int64)
+    counts = np.zeros(6, np.int64)
     for i in range(start, stop):
-        v[:] = initial
+        for h in range(heads):
+            v[h] = initial[h]
         for t in range(steps):
             for w in range(width):
                 a, b, passed = first[t, i, w], second[t, i, w], value[t, i, w]
@@ -285,25 +280,25 @@ def _gate_tokens(
                 for w in range(width):
                     found += popcount(np.uint64(first[t, i, w] & second[t, i, w] & masks[h, w]))
                 counts[3] += found
-                v[h] = v[h] * leak + np.float32(found)
+                counts[5] += found != 0
+                v[h] = v[h] * leak + (np.float32(found) * factor[h] + bias[h])
                 if v[h] >= thresholds[h]:
                     v[h] = reset_to[h] if hard else v[h] - amount[h]
                     counts[4] += 1
                     for w in range(width):
                         out[t, i, w] |= value[t, i, w] & masks[h, w]
-    return counts[0], counts[1], counts[2], counts[3], counts[4]
+    return counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _gate_channels(
-    first, second, value, channels, one, thresholds, amount, initial, reset_to, leak, hard, out
+    first, second, value, channels, factor, bias, thresholds, amount, initial, reset_to, leak, hard, out
 ):  # fmt: skip
     """All positions -> the same."""
     steps, n, width = value.shape
-    bits = 8 * value.itemsize
     v, found = initial.copy(), np.zeros(channels, np.int64)
-    counts = np.zeros(5, np.int64)
-    opened = np.zeros(width, value.dtype)
+    counts = np.zeros(6, np.int64)
+    opened = np.zeros(width, np.uint8)
     for t in range(steps):
         found[:] = 0
         for i in range(n):
@@ -314,17 +309,18 @@ def _gate_channels(
                 counts[2] += popcount(np.uint64(value[t, i, w]))
                 word = a & b
                 while word:
-                    found[w * bits + trailing_zeros(word)] += 1
+                    found[w * OCTET + trailing_zeros(word)] += 1
                     word &= word - np.uint64(1)
         opened[:] = 0
         for c in range(channels):
             counts[3] += found[c]
-            v[c] = v[c] * leak + np.float32(found[c])
+            counts[5] += found[c] != 0
+            v[c] = v[c] * leak + (np.float32(found[c]) * factor[c] + bias[c])
             if v[c] >= thresholds[c]:
                 v[c] = reset_to[c] if hard else v[c] - amount[c]
                 counts[4] += 1
-                opened[c // bits] |= one << type(one)(c % bits)
+                opened[c // OCTET] |= np.uint8(1 << (c % OCTET))
         for i in range(n):
             for w in range(width):
                 out[t, i, w] = value[t, i, w] & opened[w]
-    return counts[0], counts[1], counts[2], counts[3], counts[4]
+    return counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from .. import taps
-from ..shifted_rows import Sizes, volume
+from ..shifted_rows import volume
 from ..threads import for_ranges
 from .layouts import once_for
 
@@ -21,18 +21,17 @@ def add_rows_of(
     geometry, size = operation.geometry, volume(shape)
     count, axes = volume(geometry.output_shape(tuple(shape))), taps.axes(geometry, shape)[2]
     z_taps, y_taps, x_taps = (taps.axis_taps(*axis) for axis in axes)
-    weight = once_for(
-        operation, "rows", lambda: np.ascontiguousarray(operation.synapses.weight.astype(np.float32))
-    ).reshape(*operation.synapses.weight.shape[:2], *volume(geometry.kernel))
-    shift = axes[2][4] if axes[2][2] == 1 and not geometry.transposed else 0
-    values = np.ascontiguousarray(x).reshape(steps, channels, *size)
-    target = out.reshape(steps, len(operation.bias), *count)
+    weight = once_for(operation, "rows", lambda: _flat_weights(operation.synapses.weight))
+    step, padding, dilation = axes[2][2:5]
+    near = dilation if step == 1 and not geometry.transposed else 0
+    per_group = operation.synapses.weight.shape[1] if geometry.groups > 1 else channels
+    values, target = np.ascontiguousarray(x).reshape(-1, size[2]), out.reshape(-1, count[2])
     factor, bias = operation.synapses.factor, operation.bias
 
     def body(start: int, stop: int) -> None:
         _rows(
-            values, weight, geometry.groups, first_channel, z_taps, y_taps, x_taps, shift, axes[2][3], factor, bias,
-            target, begin, end, start, stop,
+            values, channels, size[0], size[1], weight, geometry.groups, per_group, first_channel, z_taps, y_taps,
+            x_taps, near, padding, factor, bias, target, count[0], count[1], begin, end, start, stop,
         )  # fmt: skip
 
     for_ranges(body, steps * len(bias))
@@ -50,40 +49,42 @@ def reached(x: np.ndarray, geometry: Any, n_out: int, units: bool = False) -> in
     return sum(totals) * (n_out // geometry.groups)
 
 
-def channels_bytes(shape: Sizes, channels: int) -> int:
-    """Of the spikes of a step, unpacked."""
-    return 4 * channels * int(np.prod(shape))
+def _flat_weights(weight: np.ndarray) -> np.ndarray:
+    """[O, C, *K] -> float32 [O, C * taps]."""
+    return np.ascontiguousarray(weight.reshape(len(weight), -1).astype(np.float32))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _rows(
-    values, weight, groups, first_channel, z_taps, y_taps, x_taps, dilation, padding, factor, bias, out, begin, end,
-    start, stop,
+    values, channels, depth, height, weight, groups, n_in, first_channel, z_taps, y_taps, x_taps, dilation, padding,
+    factor, bias, out, out_depth, out_height, begin, end, start, stop,
 ):  # fmt: skip
-    """Maps start to stop - 1 of out [T, O, Z, Y, X]; dilation is 0 where neighbours do not read neighbours."""
-    n_out, per_group = out.shape[1], out.shape[1] // groups
-    n_in, columns = (weight.shape[1], len(x_taps)) if groups > 1 else (values.shape[1], len(x_taps))
-    length = values.shape[4]
+    """Maps start to stop - 1 of out, rows [T * O * Z * Y, X], from values, rows of the same kind; an output reads n_in
+    channels. dilation is 0 where neighbours do not read neighbours."""
+    n_out, columns, length = len(bias), out.shape[1], values.shape[1]
+    nz, ny, nx = z_taps.shape[1], y_taps.shape[1], x_taps.shape[1]
     sums = np.empty(columns, np.float32)
     for task in range(start, stop):
         t, o = divmod(task, n_out)
-        first = o // per_group * n_in
-        for z in range(out.shape[2]):
-            for y in range(out.shape[3]):
-                target = out[t, o, z, y]
-                if begin:
-                    sums[:] = 0
-                else:
-                    sums[:] = target
+        first = t * channels + o // (n_out // groups) * n_in * (groups > 1)
+        for z in range(out_depth):
+            for y in range(out_height):
+                target = out[(task * out_depth + z) * out_height + y]
+                for i in range(columns):
+                    sums[i] = 0 if begin else target[i]
                 for c in range(n_in):
-                    for kz in range(z_taps.shape[1]):
-                        for ky in range(y_taps.shape[1]):
+                    for kz in range(nz):
+                        for ky in range(ny):
                             at_z, at_y = z_taps[z, kz], y_taps[y, ky]
                             if at_z < 0 or at_y < 0:
                                 continue
-                            row = values[t, first + c, at_z, at_y]
-                            for kx in range(x_taps.shape[1]):
-                                w = weight[o, first_channel + c, kz, ky, kx]
+                            row = values[((first + c) * depth + at_z) * height + at_y]
+                            tap = (((first_channel + c) * nz + kz) * ny + ky) * nx
+                            if nx == 3 and dilation == 1 == padding and columns == length > 2:
+                                _add_three(sums, row, weight[o, tap], weight[o, tap + 1], weight[o, tap + 2])
+                                continue
+                            for kx in range(nx):
+                                w = weight[o, tap + kx]
                                 if dilation > 0:
                                     shift = kx * dilation - padding
                                     low, high = max(0, -shift), min(columns, length - shift)
@@ -97,13 +98,25 @@ def _rows(
                     for i in range(columns):
                         target[i] = sums[i] * factor[o] + bias[o]
                 else:
-                    target[:] = sums
+                    for i in range(columns):
+                        target[i] = sums[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add(sums, row, w):
     for i in range(len(sums)):
         sums[i] += w * row[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_three(sums, row, before, here, after):
+    """The three taps of a row that keeps its length."""
+    last = len(row) - 1
+    sums[0] = sums[0] + here * row[0] + after * row[1]
+    inner, left, middle, right = sums[1:last], row[: last - 1], row[1:last], row[2:]
+    for i in range(len(inner)):
+        inner[i] = inner[i] + before * left[i] + here * middle[i] + after * right[i]
+    sums[last] = sums[last] + before * row[last - 1] + here * row[last]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -1,8 +1,8 @@
 """Convolutions of real numbers at every step and of the spikes that they cause: which loops run which.
 
 real numbers    tiles of outputs and positions in registers; rows of outputs where an output has few inputs
-spikes          a row of weights for each spike, position by position where the kernel has size 1, as for read-outs
-                elsewhere; where an output has few inputs, the spikes are unpacked and their rows added
+spikes          a row of weights for each spike and tap; rows of outputs where an output has few inputs, of spikes
+                that are unpacked first
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 from .. import numpy_kernels, threads
 from ..packed import Executed, Packed
 from ..shifted_rows import Sizes
-from .events import layer_scratch, read_out
 from .layouts import empty
-from .point_sums import add_points, is_point
 from .row_convolution import add_rows_of, reached
+from .tap_sums import add_spikes
 from .tile_sums import add_tiles, room_bytes
 from .unpacking import unpack_step
 
@@ -35,15 +34,14 @@ def convolve_spikes(
     if geometry.groups > 1 and len(sources) > 1:
         return numpy_kernels.convolve_spikes(operation, sources, steps, out, scratch)
     out = _result(operation, steps, shape, out)
-    if len(sources) == 1 and is_point(geometry):
-        return out, add_points(operation, sources[0], steps, out)
     if geometry.groups > 1:
         return out, _grouped(operation, sources[0], steps, out, scratch)
-    done = []
-    for t in range(steps):
-        of_step = tuple(_step(source, t, steps) for source in sources)
-        done.append(read_out(operation, of_step, out[t], scratch)[1])
-    return out, Executed(*(sum(counts) for counts in zip(*done, strict=True)))
+    first = events = connections = 0
+    for i, source in enumerate(sources):
+        connections += add_spikes(operation, source, first, steps, out, i == 0, i == len(sources) - 1)
+        first += source.channels
+        events += int(np.bitwise_count(source.words).sum(dtype=np.int64))
+    return out, Executed(events, connections * len(operation.bias))
 
 
 def convolve_reals(
@@ -70,12 +68,10 @@ def convolve_reals(
 
 def convolve_scratch(operation: Any, in_shape: Sizes, channels: tuple[int, ...], spiking: bool) -> int:
     """See numpy_kernels.convolve_scratch. For as many threads as there are processors, see `layer_scratch`."""
-    geometry = operation.geometry
-    if geometry.groups > 1:
-        return 4 * channels[0] * math.prod(in_shape) if spiking and len(channels) == 1 else 0
+    grouped = operation.geometry.groups > 1
     if spiking:
-        return 0 if len(channels) == 1 and is_point(geometry) else layer_scratch(operation, in_shape)
-    if _by_rows(geometry):
+        return 4 * channels[0] * math.prod(in_shape) if grouped and len(channels) == 1 else 0
+    if _by_rows(operation.geometry):
         return 0
     return threads.CORES * max(room_bytes(operation, in_shape, n) for n in channels)
 
@@ -85,21 +81,16 @@ def _by_rows(geometry: Any) -> bool:
 
 
 def _grouped(operation: Any, source: Packed, steps: int, out: np.ndarray, scratch: np.ndarray | None) -> Executed:
-    shape = (source.channels, *source.words.shape[1:-1])
+    shape, levels = (source.channels, *source.words.shape[1:-1]), len(source.words) // steps
     if scratch is None:
         scratch = empty(4 * math.prod(shape), np.uint8)
     values = scratch[: 4 * math.prod(shape)].view(np.float32).reshape(1, *shape)
     events = synops = 0
     for t in range(steps):
-        events += unpack_step(_step(source, t, steps).words, source.channels, values[0])
+        events += unpack_step(source.words[t * levels : (t + 1) * levels], source.channels, values[0])
         add_rows_of(operation, values, 0, out[t : t + 1])
         synops += reached(values, operation.geometry, len(operation.bias), units=True)
     return Executed(events, synops)
-
-
-def _step(source: Packed, t: int, steps: int) -> Packed:
-    levels = len(source.words) // steps
-    return Packed(source.words[t * levels : (t + 1) * levels], source.channels)
 
 
 def _result(operation: Any, steps: int, shape: Sizes, out: np.ndarray | None) -> np.ndarray:
@@ -114,5 +105,5 @@ def _rooms(operation: Any, shape: Sizes, channels: tuple[int, ...], scratch: np.
     count = threads.limit.get()
     if scratch is None:
         scratch = empty(count * each, np.uint8)
-    count = min(count, scratch.nbytes // each)
-    return [scratch[i * each : (i + 1) * each].view(np.float32) for i in range(max(count, 1))]
+    count = max(1, min(count, scratch.nbytes // each))
+    return [scratch[i * each : (i + 1) * each].view(np.float32) for i in range(count)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..packed import Attended, Executed, Packed, head_masks, pack, unpack
+from ..packed import Attended, Gated, Packed, head_masks, pack, unpack
 
 __all__ = ["attend", "attend_scratch", "gate"]
 
@@ -64,15 +65,15 @@ def attend(
     column = (-1, *[1] * len(shape))
     if out is None:
         out = np.empty(total.shape, np.float32)
-    np.multiply(total, operation.factor.reshape(column), out=out)
+    np.multiply(total, scaled_factor(operation, math.prod(shape)).reshape(column), out=out)
     out += operation.bias.reshape(column)
     return out, met
 
 
 def gate(
     operation: Any, counted: tuple[Packed, ...], value: Packed, out: np.ndarray | None = None
-) -> tuple[np.ndarray, Executed]:
-    """Run a Gate on packed spikes [T, *S, W] -> (words [T, *S, W], Executed).
+) -> tuple[np.ndarray, Gated]:
+    """Run a Gate on packed spikes [T, *S, W] -> (words [T, *S, W], Gated).
 
     The SynOps are the spikes that are counted, or coincidences of two sources; the spikes, those of the gates.
     """
@@ -87,6 +88,9 @@ def gate(
         current = spikes.sum(axis=tuple(range(2, spikes.ndim)), dtype=np.int64).astype(np.float32)
     column = (-1, *[1] * (current.ndim - 2))
     threshold, amount, again = (a.reshape(column) for a in (neurons.thresholds[0], neurons.amount, neurons.reset_to))
+    nonzero = int(np.count_nonzero(current))
+    terms = channels // operation.heads if operation.axis == "token" else math.prod(shape)
+    current = current * scaled_factor(operation, terms).reshape(column) + operation.bias.reshape(column)
     v = np.zeros(current.shape[1:], np.float32) + neurons.initial.reshape(column)
     if out is None:
         out = np.empty_like(value.words)
@@ -104,7 +108,12 @@ def gate(
             open_to = pack(fires[None])[0]
         out[t] = value.words[t] & open_to
     events = sum(int(np.bitwise_count(source.words).sum(dtype=np.int64)) for source in (*counted, value))
-    return out, Executed(events, int(spikes.sum(dtype=np.int64)), fired)
+    return out, Gated(events, int(spikes.sum(dtype=np.int64)), fired, nonzero)
+
+
+def scaled_factor(operation: Any, terms: int) -> np.ndarray:
+    """What a sum is multiplied by, its own number of terms included if it is a mean."""
+    return operation.factor / np.float32(terms) if operation.mean else operation.factor
 
 
 def attend_scratch(operation: Any, in_shape: tuple[int, ...], channels: int) -> int:

@@ -42,8 +42,10 @@ def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str,
         return Seen(events, nonzero_macs=met.nonzero, q=met.q, k=met.k, v=met.v, qk=met.qk, kv=met.kv)
     if isinstance(operation, Convolve) and not isinstance(values[operation.sources[0]], Spikes):
         return Seen(nonzero_macs=executed)
-    if isinstance(operation, Fire | Gate):
-        return Seen(executed.events, executed.synops, spikes=executed.spikes)
+    if isinstance(operation, Gate):
+        return Seen(executed.events, executed.synops, nonzero_macs=executed.nonzero, spikes=executed.spikes)
+    if isinstance(operation, Fire):
+        return Seen(spikes=executed.spikes)
     if not isinstance(operation, SpikingLayer | ReadOut | Convolve):
         return Seen()
     nonzero, trains = 0, []

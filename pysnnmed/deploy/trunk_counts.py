@@ -144,7 +144,17 @@ def _gate(operation: Gate, values: Values, samples: int, seen: Seen) -> LayerCou
         ann_reads=read * sites,
         ann_writes=sites,
     )
-    return sums + neurons(operation.name, operation.dynamics, gates, seen.spikes)
+    norm = LayerCount(
+        operation.name,
+        macs=gates * steps,
+        nonzero_macs=seen.nonzero_macs,
+        dense_macs=gates * steps,
+        weight_reads=gates * steps,
+        ann_macs=gates,
+        ann_weight_reads=gates,
+    )
+    norm += synops.biases(operation.name, gates, times=steps)
+    return sums + norm + neurons(operation.name, operation.dynamics, gates, seen.spikes)
 
 
 def _enlarge(operation: Operation, values: Values, samples: int) -> LayerCount:

@@ -24,6 +24,7 @@ from ...neurons import Neuron
 from ...nn import BatchNorm, Conv, fold_batch_norm
 from ...nn.attention import (
     DecomposedSelfAttention,
+    NormedGate,
     QKAttention,
     SpikeDrivenSelfAttention,
     SpikingAttention,
@@ -162,16 +163,16 @@ def _attended(builder: TrunkBuilder, name: str, layer: SpikingAttention, operand
     heads, spikes = layer.around.heads, f"{name}.out{SPIKES}"
     if isinstance(layer, QKAttention):
         query, key = operands
-        return builder.gate(spikes, [query], key, heads, layer.axis, _neuron(layer.gate))
+        return builder.gate(spikes, [query], key, heads, layer.axis, *_gate(layer.gate))
     if isinstance(layer, SpikeDrivenSelfAttention):
         query, key, value = operands
-        return builder.gate(spikes, [query, key], value, heads, "channel", _neuron(layer.gate))
+        return builder.gate(spikes, [query, key], value, heads, "channel", *_gate(layer.gate))
     if isinstance(layer, SpikingSelfAttention):
-        outputs, axis, neuron = ACTIVE, layer.axis, _neuron(layer.mixing)
+        outputs, axis, neuron, mean = ACTIVE, layer.axis, _neuron(layer.mixing), False
         scale = np.full(layer.around.channels, layer.scale)
         shift = np.zeros(layer.around.channels)
     elif isinstance(layer, DecomposedSelfAttention):
-        outputs, axis, neuron = layer.outputs, layer.axis, _neuron(layer.mixing.neuron)
+        outputs, axis, neuron, mean = layer.outputs, layer.axis, _neuron(layer.mixing.neuron), layer.mean
         scale, shift = norm_numbers(layer.mixing.norm)
         scale = scale / math.sqrt(layer.around.channels // heads)
         if layer.mixing.conv is not None:
@@ -180,7 +181,7 @@ def _attended(builder: TrunkBuilder, name: str, layer: SpikingAttention, operand
         raise ProgramError(f"lower: {name!r} is a {type(layer).__name__}, which no program has")
     cell = canonical(name, neuron)
     factor, bias = scale * cell.gain, shift * cell.gain + cell.bias
-    current = builder.attend(f"{name}.attend", operands, outputs, heads, axis, factor, bias)
+    current = builder.attend(f"{name}.attend", operands, outputs, heads, axis, factor, bias, mean)
     return builder.fire_on(spikes, current, neuron)
 
 
@@ -192,7 +193,9 @@ def _mapwise(builder: TrunkBuilder, name: str, unit: MapwiseAttention, x: str) -
     width = unit.projection.parts[0].conv.in_channels
     channels = width // len(unit.outputs)
     factor = np.full(width, 1 / math.sqrt(channels))
-    sums = builder.attend(f"{name}.attend", operands, unit.outputs, unit.heads, unit.axis, factor, np.zeros(width))
+    sums = builder.attend(
+        f"{name}.attend", operands, unit.outputs, unit.heads, unit.axis, factor, np.zeros(width), mean=True
+    )
     depthwise, pointwise = unit.projection.parts
     first, *others = unit.fuse.parts
     middle, neuron = f"{name}.projection.parts.1", _neuron(pointwise.cells)
@@ -219,6 +222,11 @@ def _paired(unit: MapwiseAttention, projections: Connections, fuse: Connections)
         weight.reshape(*weight.shape, *ones).astype(np.float32),
         bias.astype(np.float32),
     )
+
+
+def _gate(gate: Any) -> tuple[Neuron, BatchNorm | None]:
+    """The neurons of a gate and the norm before them, if there is one."""
+    return (_neuron(gate.neuron), gate.norm) if isinstance(gate, NormedGate) else (_neuron(gate), None)
 
 
 def _neuron(cells: Any) -> Neuron:

@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 
 from ...decomposition import Axis, Outputs
-from ...errors import ProgramError
 from ...neurons import Neuron
 from ...nn import BatchNorm
 from ..operations import (
@@ -110,25 +109,31 @@ class TrunkBuilder:
         axis: Axis,
         factor: np.ndarray,
         bias: np.ndarray,
+        mean: bool = False,
     ) -> str:
-        """Sums of maps times V, times `factor` [outputs C], plus `bias`."""
+        """Sums of maps times V, or their means over the tokens, times `factor` [outputs C], plus `bias`."""
         query, key, value = operands
         factor, bias = factor.astype(np.float32), bias.astype(np.float32)
-        return self._add(Attend(name, query, key, value, outputs, heads, axis, factor, bias))
+        return self._add(Attend(name, query, key, value, outputs, heads, axis, mean, factor, bias))
 
-    def gate(self, name: str, counted: Sequence[str], value: str, heads: int, axis: Axis, neuron: Neuron) -> str:
-        """The spikes of `value` where a neuron fires that counts others."""
+    def gate(
+        self,
+        name: str,
+        counted: Sequence[str],
+        value: str,
+        heads: int,
+        axis: Axis,
+        neuron: Neuron,
+        norm: BatchNorm | None = None,
+    ) -> str:
+        """The spikes of `value` where neurons fire that see the sum of others, or, with a norm, that of their mean."""
         cell = canonical(name, neuron)
-        if cell.gain <= 0 or cell.bias != 0:
-            raise ProgramError(f"lower: the gates {name!r} must have a positive gain and no bias, not {neuron!r}")
-        # they count in units of their gain
-        whole = membrane(cell)
-        whole = replace(
-            whole,
-            **{key: getattr(whole, key) / cell.gain for key in ("threshold", "amount", "initial", "reset_to")},
-        )
         gates = heads if axis == "token" else self.values[value].channels
-        return self._add(Gate(name, tuple(counted), value, heads, axis, float_dynamics(whole, self.steps, gates)))
+        scale, shift = (np.ones(gates), np.zeros(gates)) if norm is None else norm_numbers(norm)
+        factor, bias = (a.astype(np.float32) for a in (scale * cell.gain, shift * cell.gain + cell.bias))
+        dynamics = float_dynamics(membrane(cell), self.steps, gates)
+        mean = norm is not None
+        return self._add(Gate(name, tuple(counted), value, heads, axis, mean, factor, bias, dynamics))
 
     def sum(self, name: str, *terms: str) -> str:
         return self._add(Add(name, terms))

@@ -21,10 +21,11 @@ HEADROOM = 4  # how far a sum on the way may exceed the bound of the result, see
 class Attend(Operation):
     """Sums of the four maps of spike attention, times V, at each step: real numbers.
 
-        out[t, i C + c] = factor[i C + c] * (S_i V)[c] + bias[i C + c],   S_i the sum of the maps that outputs[i] names
+        out[t, i C + c] = factor[i C + c] / n * (S_i V)[c] + bias[i C + c],   S_i the sum of the maps outputs[i] names
 
-    for each head of C / heads channels by itself; see `decomposition` for the maps, AA alone being spiking
-    self-attention Q K^T V. With axis "channel" the channels of a head attend to each other instead of the positions.
+    with n the number of positions if `mean`, else 1, for each head of C / heads channels by itself; see `decomposition`
+    for the maps, AA alone being spiking self-attention Q K^T V. With axis "channel" the channels of a head attend to
+    each other instead of the positions.
     Whole numbers by coincidences of bits and additions of rows; factor and bias [outputs C] are float32 and round one
     after the other.
     """
@@ -35,6 +36,7 @@ class Attend(Operation):
     outputs: Outputs
     heads: int
     axis: Axis
+    mean: bool
     factor: np.ndarray
     bias: np.ndarray
 
@@ -71,14 +73,17 @@ class Gate(Operation):
         channel   gate[t, c] = neurons(sum over the positions of channel c)
 
     The sum is that of the spikes of the one source in `counted` (Q-K attention), or, of two, of the coincidences of
-    both (spike-driven attention, by channel). The current is the sum itself; `dynamics` has one entry for each head
-    ("token") or channel ("channel").
+    both (spike-driven attention, by channel). The current is factor / n * sum + bias, n the number of terms of the sum
+    if `mean`, else 1; factor, bias and `dynamics` have one entry for each head ("token") or channel ("channel").
     """
 
     counted: tuple[str, ...]
     value: str
     heads: int
     axis: Axis
+    mean: bool
+    factor: np.ndarray
+    bias: np.ndarray
     dynamics: Dynamics
 
     @property
@@ -91,6 +96,8 @@ class Gate(Operation):
         self._require(self.axis in ("token", "channel"), f"axis must be 'token' or 'channel', not {self.axis!r}")
         check_heads(self, self.heads, spikes.channels)
         neurons = self.heads if self.axis == "token" else spikes.channels
+        check_numbers(self, "factor", self.factor, (neurons,), np.float32)
+        check_numbers(self, "bias", self.bias, (neurons,), np.float32)
         check_dynamics(self, self.dynamics, neurons, np.float32)
         self._require(
             self.dynamics.levels == 1 and self.dynamics.steps == spikes.steps,

@@ -9,16 +9,14 @@ import numpy as np
 
 from ... import ops, synops
 from ...decomposition import MAPS, Axis, Outputs
-from ...neurons import Neuron
-from ...nn import BatchNorm, Module, Spiking, over_time
+from ...nn import Module, over_time
 from ...nn.attention import (
     DecomposedSelfAttention,
-    Projection,
+    Fusion,
     QKAttention,
     SoftmaxSelfAttention,
     SpikeDrivenSelfAttention,
     SpikingAttention,
-    SpikingSelfAttention,
     attention_counts,
     decomposed_attention,
     to_tokens,
@@ -33,9 +31,8 @@ PAIRS = (("AA", "II"), ("AI", "IA"))  # the maps whose projections the released 
 def spiking_attention(config: MedSpikeFormerConfig, parts: Parts, width: int) -> Module:
     """The attention of a stage of the spiking network, with its shortcut: x [T, B, C, *S] -> [T, B, C, *S].
 
-    The rivals of decomposed attention were made for some hundred tokens; the first stages here have ten thousands. The
-    sums that reach their inner neurons would be so far above the threshold that every neuron fires and no gradient
-    passes, so that a norm stands before these neurons, as it does in decomposed attention.
+    All attentions have the same surroundings. Those of other papers were made for some hundred tokens; here the first
+    stages have tens of thousands, so that a norm stands before their inner neurons, as it does in decomposed attention.
     """
     if config.mode == "paper" and config.attention == "decomposed":
         return MapwiseAttention(config, parts, width)
@@ -50,28 +47,15 @@ def spiking_attention(config: MedSpikeFormerConfig, parts: Parts, width: int) ->
     }
     layer: SpikingAttention
     match config.attention:
-        case "decomposed":
-            layer = DecomposedSelfAttention(
-                config.ndim,
-                width,
-                config.heads,
-                fusion=config.fusion,
-                removed=config.removed,
-                axis=config.axis,
-                **around,
-            )
-        case "spiking":
-            layer = SpikingSelfAttention(config.ndim, width, config.heads, axis=config.axis, **around)
-            layer.mixing = Projection(config.ndim, width, width, None, neuron=config.firing, rng=parts.rng)
-        case "qk-token":
-            layer = QKAttention(config.ndim, width, config.heads, axis="token", **around)
-            layer.gate = NormedGate(config.heads, layer.around.gating)
-        case "qk-channel":
-            layer = QKAttention(config.ndim, width, config.heads, axis="channel", **around)
-            layer.gate = NormedGate(width, layer.around.gating)
+        case "decomposed" | "spiking":
+            fusion: Fusion = config.fusion if config.attention == "decomposed" else "active"
+            options: dict[str, Any] = {"fusion": fusion, "removed": config.removed, "axis": config.axis, "mean": True}
+            layer = DecomposedSelfAttention(config.ndim, width, config.heads, **options, **around)
+        case "qk-token" | "qk-channel":
+            axis: Axis = "token" if config.attention == "qk-token" else "channel"
+            layer = QKAttention(config.ndim, width, config.heads, axis=axis, normed=True, **around)
         case "spike-driven":
-            layer = SpikeDrivenSelfAttention(config.ndim, width, **around)
-            layer.gate = NormedGate(width, layer.around.gating)
+            layer = SpikeDrivenSelfAttention(config.ndim, width, normed=True, **around)
     return Attended(layer, config.steps)
 
 
@@ -82,21 +66,6 @@ def hidden_width(config: MedSpikeFormerConfig, width: int, *, narrow: bool) -> i
     wide again: networks of every attention then have nearly equal size.
     """
     return width + width // 2 if narrow else width
-
-
-class NormedGate(Module):
-    """Sums over tokens or channels -> batch norm -> neurons: x [T, B, ...].
-
-    Batch norm takes what follows B for `channels` and, behind them, places.
-    """
-
-    def __init__(self, channels: int, neuron: Neuron):
-        self.norm = BatchNorm(channels)
-        self.neuron = Spiking(neuron)
-
-    def forward(self, x: Tensor) -> Tensor:
-        folded = ops.reshape(x, (x.shape[0] * x.shape[1], self.norm.channels, -1))
-        return self.neuron(ops.reshape(self.norm(folded), x.shape))
 
 
 class Attended(Module):
@@ -136,12 +105,13 @@ class MapwiseAttention(Module):
     """Decomposed attention as the released code lays it out: x [T, B, C, *S] -> BN(x + MLP([AA + II, AI + IA])).
 
         Q, K, V                = neurons(BN(depthwise 3(x)))
-        AA, II, AI, IA         each map times V / sqrt(C) -> depthwise 3 -> BN -> neurons -> 1x1
+        AA, II, AI, IA         each map times V / (N sqrt(C)) -> depthwise 3 -> BN -> neurons -> 1x1
         MLP                    2 C -> C, see units.released_mlp
 
     All maps go through one convolution, whose groups they are. `config.removed` leaves out the contribution of one.
     The code adds V, spikes, where equation 10 has x; here x stands, and channels stay apart from pixels, which the
-    code's last reshape mixes.
+    code's last reshape mixes. N, the number of tokens, is not in the code: the norm takes it away again, but through it
+    the norm's statistics hold for maps of every size.
     """
 
     def __init__(self, config: MedSpikeFormerConfig, parts: Parts, width: int):
@@ -180,7 +150,7 @@ class MapwiseAttention(Module):
         steps, batch, channels, *space = q.shape
         q, k, v = (to_tokens(s, self.heads, self.ndim) for s in (q, k, v))
         mixed = decomposed_attention(q, k, v, self.outputs, axis=self.axis)  # [maps, T, B, heads, N, d]
-        maps = ops.moveaxis(ops.swapaxes(mixed, -1, -2) * (1 / math.sqrt(channels)), 0, 2)
+        maps = ops.moveaxis(ops.swapaxes(mixed, -1, -2) * (1 / math.sqrt(channels) / math.prod(space)), 0, 2)
         return ops.reshape(maps, (steps, batch, len(self.outputs) * channels, *space))
 
     def _paired(self, projected: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class MedSpikeFormerConfig:
     fusion              what of decomposed attention meets a norm and neurons of its own: "half", each of the two sums
                         of maps (equations 8 and 9), or each "map". The mode "paper" always projects each map
     removed             a map of decomposed attention to leave out, AA, AI, IA or II: an ablation
-    softmax_axes        what the teacher's attention of each stage runs over; tokens cost N^2
+    softmax_axes        what the teacher's attention of each stage runs over; between tokens it takes time and memory
+                        that grow with N^2, so that by default only the smallest map has it
     spike_convolution   False leaves the spike convolutions out of embeddings and decoders: an ablation
     upsampling          of the decoders; "nearest" keeps spikes binary
     strict_spike        whether every convolution but the first, that of the images, sees spikes only: neurons fire
@@ -52,7 +53,7 @@ class MedSpikeFormerConfig:
     axis: Axis = "token"
     fusion: Literal["half", "map"] = "half"
     removed: str | None = None
-    softmax_axes: tuple[Axis, ...] = ("channel", "channel", "token", "token")
+    softmax_axes: tuple[Axis, ...] = ("channel", "channel", "channel", "token")
     spike_convolution: bool = True
     upsampling: Upsampling = "linear"
     strict_spike: bool = False

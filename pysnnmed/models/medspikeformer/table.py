@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from ...nn import BatchNorm, Conv
-from ...nn.attention import DecomposedSelfAttention, SpikingSelfAttention
+from ...nn.attention import DecomposedSelfAttention
 from .attention import Attended, MapwiseAttention, SoftmaxAttention
 from .config import MedSpikeFormerConfig
 from .networks import MedSpikeFormer, SegmentationTeacher
@@ -119,6 +119,4 @@ def _products(module: Attended | MapwiseAttention | SoftmaxAttention, tokens: in
         return 2 * len(module.outputs) * tokens * module.width * (module.width // module.heads)
     around = module.layer.around
     each = 2 * tokens * around.channels * (around.channels // around.heads)
-    if isinstance(module.layer, DecomposedSelfAttention):
-        return each * sum(map(len, module.layer.outputs))
-    return each if isinstance(module.layer, SpikingSelfAttention) else 0
+    return each * sum(map(len, module.layer.outputs)) if isinstance(module.layer, DecomposedSelfAttention) else 0

@@ -13,8 +13,9 @@ Layers take and give maps, [T, B, C, *S] (the first one [B, C, *S]); the functio
 from ...decomposition import ACTIVE, HALVES, MAPS, SEPARATE, without
 from .base import Around, SpikingAttention
 from .counts import BothCounts, attention_counts, both_counts
-from .decomposed import DecomposedSelfAttention
+from .decomposed import DecomposedSelfAttention, Fusion
 from .forms import DecomposedAttention, decomposed_attention, literal_attention
+from .gate import NormedGate
 from .packed import PackedResult, packed_attention, packed_tokens
 from .projection import Projection
 from .qk import QKAttention
@@ -32,6 +33,8 @@ __all__ = [
     "BothCounts",
     "DecomposedAttention",
     "DecomposedSelfAttention",
+    "Fusion",
+    "NormedGate",
     "PackedResult",
     "Projection",
     "QKAttention",

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ... import ops
-from ...decomposition import HALVES, SEPARATE, Axis, without
+from ...decomposition import ACTIVE, HALVES, SEPARATE, Axis, without
 from ...errors import ParameterError
 from ...synops import AttentionCount
 from ...tensor import Tensor
@@ -18,8 +18,8 @@ from .forms import Form, decomposed_attention
 from .projection import Projection
 from .tokens import to_tokens
 
-Fusion: TypeAlias = Literal["half", "map"]
-FUSIONS = {"half": HALVES, "map": SEPARATE}
+Fusion: TypeAlias = Literal["half", "map", "active"]
+FUSIONS = {"half": HALVES, "map": SEPARATE, "active": ACTIVE}
 
 
 class DecomposedSelfAttention(SpikingAttention):
@@ -29,6 +29,7 @@ class DecomposedSelfAttention(SpikingAttention):
 
         fusion "half"    O1 = (AA + II) V and O2 = (AI + IA) V, 2 C channels
         fusion "map"     each of the four maps times V, 4 C channels
+        fusion "active"  AA V alone, C channels: spiking self-attention in the same surroundings
 
     Each channel of each output has its own norm and neurons: without a nonlinearity of its own, O2 = C u - O1 would be
     no more than a row that all tokens share; with one, the two are an on and an off response. The norm has to centre:
@@ -37,6 +38,7 @@ class DecomposedSelfAttention(SpikingAttention):
 
     `output_kernel` is the size of a depthwise convolution of the outputs before their norm, which the authors' code has
     for each map: it multiplies, for it sees sums and no spikes. None: there is none, as in the equations.
+    `mean` divides by the number of tokens as well, so that statistics of the norm hold for maps of every size.
     `removed` ablates a map: it is left out of the sum it belongs to, or, with fusion "map", its channels are.
     The shortcut is that of the membrane; `options` are those of `Around`.
     """
@@ -52,16 +54,17 @@ class DecomposedSelfAttention(SpikingAttention):
         axis: Axis = "token",
         form: Form = "linear",
         output_kernel: int | None = None,
+        mean: bool = False,
         rng: np.random.Generator,
         **options: Any,
     ):
         if fusion not in FUSIONS:
-            raise ParameterError(f"DecomposedSelfAttention: fusion must be 'half' or 'map', not {fusion!r}")
+            raise ParameterError(f"DecomposedSelfAttention: fusion must be 'half', 'map' or 'active', not {fusion!r}")
         self.outputs = FUSIONS[fusion] if removed is None else without(removed, FUSIONS[fusion])
         options = {"kernel_size": 3, "depthwise": True, "shortcut": "membrane", **options}
         around = Around(ndim, channels, heads, **options)
         super().__init__(around, rng, project_from=len(self.outputs) * channels)
-        self.axis, self.form = axis, form
+        self.axis, self.form, self.mean = axis, form, mean
         width = len(self.outputs) * channels
         self.mixing = Projection(ndim, width, width, output_kernel, depthwise=True, neuron=around.firing, rng=rng)
 
@@ -70,7 +73,8 @@ class DecomposedSelfAttention(SpikingAttention):
         heads = self.around.heads
         q, k, v = (to_tokens(s, heads, self.around.ndim) for s in spikes)
         mixed = decomposed_attention(q, k, v, self.outputs, form=self.form, axis=self.axis)  # [outputs, T, B, h, N, d]
-        scaled = ops.swapaxes(mixed, -1, -2) * (1 / math.sqrt(channels // heads))
+        scale = 1 / math.sqrt(channels // heads) / (math.prod(space) if self.mean else 1)
+        scaled = ops.swapaxes(mixed, -1, -2) * scale
         side_by_side = ops.reshape(ops.moveaxis(scaled, 0, 2), (steps, batch, len(self.outputs) * channels, *space))
         return self.mixing(side_by_side)
 

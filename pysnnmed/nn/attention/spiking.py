@@ -10,7 +10,6 @@ from ... import ops
 from ...decomposition import ACTIVE, Axis
 from ...synops import AttentionCount
 from ...tensor import Tensor
-from ..module import Module
 from ..spiking import Spiking
 from .base import Around, SpikingAttention
 from .counts import attention_counts
@@ -45,7 +44,7 @@ class SpikingSelfAttention(SpikingAttention):
     ):
         super().__init__(Around(ndim, channels, heads, **options), rng)
         self.axis, self.form, self.scale = axis, form, scale
-        self.mixing: Module = Spiking(self.around.gating)
+        self.mixing = Spiking(self.around.gating)
 
     def attend(self, *spikes: Tensor) -> Tensor:
         q, k, v = (to_tokens(s, self.around.heads, self.around.ndim) for s in spikes)
