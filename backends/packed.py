@@ -34,6 +34,32 @@ class Executed(NamedTuple):
     table_adds: int = 0
 
 
+class Attended(NamedTuple):
+    """What attention of packed spikes met, counted while it ran: what any form of it executes follows from these.
+
+    q, k, v   spikes of the three
+    qk, kv    pairs of spikes that meet in a product: of Q and K in Q K^T, of K and V in K^T V, within heads; in those
+              of the transposed where the channels attend to each other
+    nonzero   results other than 0, before factor and bias
+    """
+
+    q: int
+    k: int
+    v: int
+    qk: int
+    kv: int
+    nonzero: int
+
+
+class Gated(NamedTuple):
+    """What gates counted: events, synops and spikes, their own, as in Executed, and sums that are not 0."""
+
+    events: int
+    synops: int
+    spikes: int
+    nonzero: int
+
+
 def word_type(channels: int) -> np.dtype:
     """The unsigned integer whose bits hold the channels of one position, or 64 of them."""
     return np.dtype(next((f"u{size}" for size in (1, 2, 4) if channels <= 8 * size), "u8"))

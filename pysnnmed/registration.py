@@ -14,8 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,10 +26,10 @@ from .data.images import Image, normalize_intensity, require_contrast
 from .data.nifti import read_nifti
 from .deploy import memory
 from .deploy.executor import Executor
-from .deploy.lower import Weights
 from .deploy.pretrained import Card, load_model
 from .deploy.program import Program
 from .deploy.programs import load_program, mean_rate
+from .deploy.running_weights import COST_TABLES, RUNNING_WEIGHTS, RunningWeights
 from .errors import ImageError, ParameterError, WeightsError
 from .metrics.deformation import folding_fraction
 from .models.operations import count_analog_operations, count_operations
@@ -40,16 +39,6 @@ from .synops import Report, projected_energy
 from .tensor import Tensor, no_grad
 
 DEFAULT_MODEL = "hippocampus"
-RunningWeights: TypeAlias = Literal[Weights, "trained"]
-RUNNING_WEIGHTS: tuple[RunningWeights, ...] = (*get_args(Weights), "trained")
-COST_TABLES: Mapping[RunningWeights, str] = MappingProxyType(
-    {
-        "int8": "int8-int32",
-        "int16": "int8-int32",  # Horowitz has no 16-bit multiplier; at the 8-bit one's price the analog network gains
-        "float32": "fp32",
-        "trained": "fp32",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -202,10 +191,8 @@ class _Found(NamedTuple):
 
 def _ready(model: str | Path, weights: RunningWeights) -> tuple[Program | SpikeReg, Card]:
     """The program, or the network as it was trained."""
-    if weights != "trained":
-        return load_program(model, weights)
-    network, card = load_model(model)
-    if not isinstance(network, SpikeReg):
+    network, card = load_model(model) if weights == "trained" else load_program(model, weights)
+    if card.network != SpikeReg.__name__ or not isinstance(network, Program | SpikeReg):
         raise WeightsError(f"{card.path}: holds a {card.network}, registration needs a SpikeReg")
     return network, card
 

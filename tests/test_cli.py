@@ -215,7 +215,7 @@ def test_a_first_run_tells_that_it_compiles(files, capsys, monkeypatch):
 
 
 def test_evaluate_scores_programs_and_teachers(files, capsys, monkeypatch, tmp_path):
-    from pysnnmed.cli import evaluate
+    from pysnnmed.cli import evaluate_registration as evaluate
     from pysnnmed.models.spikereg import Teacher
     from pysnnmed.train.pairs import generated_pairs
 

@@ -389,7 +389,7 @@ def test_finished_cases_survive_what_ends_the_evaluation(folder, tmp_path, capsy
 
 
 def test_the_recipe_is_that_of_the_model_unless_another_is_given(folder, capsys, monkeypatch):
-    from pysnnmed.cli import evaluate as command
+    from pysnnmed.cli import evaluate_registration as command
     from pysnnmed.train.pairs import generated_pairs
 
     seen = []

@@ -58,7 +58,7 @@ def test_drawn_programs_are_valid_and_typed(program):
 def test_drawn_programs_hold_every_operation():
     seen = set()
 
-    @settings(max_examples=150, phases=[Phase.generate])
+    @settings(max_examples=250, phases=[Phase.generate])
     @given(programs.programs())
     def look(program):
         seen.update(type(operation).__name__ for operation in program.operations)

@@ -13,10 +13,11 @@ from pysnnmed.data.geometry import ModelGrid
 from pysnnmed.deploy.memory import plan
 from pysnnmed.deploy.pretrained import load_model, save_model, shipped
 from pysnnmed.deploy.programs import load_program
+from pysnnmed.deploy.running_weights import RUNNING_WEIGHTS
 from pysnnmed.errors import ImageError, ParameterError, ProgramError, WeightsError
 from pysnnmed.metrics import mean_dice
 from pysnnmed.models.spikereg import SpikeReg, SpikeRegConfig
-from pysnnmed.registration import RUNNING_WEIGHTS, predict, register
+from pysnnmed.registration import predict, register
 
 
 @pytest.fixture(scope="module")

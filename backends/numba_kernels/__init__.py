@@ -29,8 +29,10 @@ if not _users_choice:
 from .attention import add_rows, coincidences
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
 from .events import layer_scratch, read_out, spiking_layer
+from .fire_currents import fire_currents
 from .neurons import lif_backward, lif_forward
 from .norm import batch_norm_backward, batch_norm_forward, channel_moments
+from .packed_attention import attend, attend_scratch, gate
 from .resample import (
     avg_pool_backward,
     avg_pool_forward,
@@ -44,12 +46,15 @@ from .resample import (
 from .sampling import sample
 from .similarity import lncc
 from .spike_maps import pool_spikes, repeat_spikes
+from .trunk import convolve_reals, convolve_scratch, convolve_spikes
 from .warp import warp_backward, warp_forward
 
 numba.config.CACHE_DIR = _users_choice
 
 __all__ = [
     "add_rows",
+    "attend",
+    "attend_scratch",
     "avg_pool_backward",
     "avg_pool_forward",
     "batch_norm_backward",
@@ -59,6 +64,11 @@ __all__ = [
     "conv_backward_input",
     "conv_backward_weight",
     "conv_forward",
+    "convolve_reals",
+    "convolve_scratch",
+    "convolve_spikes",
+    "fire_currents",
+    "gate",
     "layer_scratch",
     "lif_backward",
     "lif_forward",

@@ -2,8 +2,10 @@
 
 from .attention import add_rows, coincidences
 from .conv import conv_backward_input, conv_backward_weight, conv_forward
+from .currents import convolve_reals, convolve_scratch, convolve_spikes, fire_currents
 from .neurons import lif_backward, lif_forward
 from .norm import batch_norm_backward, batch_norm_forward, channel_moments
+from .packed_attention import attend, attend_scratch, gate
 from .packed_layers import layer_scratch, pool_spikes, read_out, repeat_spikes, spiking_layer
 from .quantizing import quantize
 from .resample import (
@@ -22,6 +24,8 @@ from .warp import warp_backward, warp_forward
 
 __all__ = [
     "add_rows",
+    "attend",
+    "attend_scratch",
     "avg_pool_backward",
     "avg_pool_forward",
     "batch_norm_backward",
@@ -31,6 +35,11 @@ __all__ = [
     "conv_backward_input",
     "conv_backward_weight",
     "conv_forward",
+    "convolve_reals",
+    "convolve_scratch",
+    "convolve_spikes",
+    "fire_currents",
+    "gate",
     "layer_scratch",
     "lif_backward",
     "lif_forward",

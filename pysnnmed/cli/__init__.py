@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import MissingExtraError, PysnnmedError
-from . import apply, convert, demo, energy, evaluate, info, jacobian, register, train
+from . import apply, convert, demo, energy, evaluate, info, jacobian, register, segment, train
 
-COMMANDS = (register, apply, jacobian, info, train, convert, evaluate, energy, demo)
+COMMANDS = (register, segment, apply, jacobian, info, train, convert, evaluate, energy, demo)
 NOTICE = "Research software, not a medical device. Energy figures are projections from operation counts."
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import kernels
 from ..deploy.executor import Executor
 from ..deploy.programs import load_program
-from ..registration import RUNNING_WEIGHTS, RunningWeights
+from ..deploy.running_weights import RUNNING_WEIGHTS, RunningWeights
 from ..train.progress import ProgressBar
 
 PATIENCE = 1.0  # seconds that nobody needs to be told about
@@ -64,6 +64,17 @@ def number_of_bytes(text: str) -> int:
     return int(size)
 
 
+def size(text: str) -> tuple[int, int]:
+    """'128' -> (128, 128), '96x128' -> (96, 128)"""
+    height, _, width = text.lower().partition("x")
+    try:
+        return int(height), int(width or height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a window is one number of pixels, or two as in 96x128, not {text!r}"
+        ) from None
+
+
 @contextlib.contextmanager
 def running(arguments: argparse.Namespace) -> Iterator[None]:
     """The backend and number of threads that the user asked for, or the best there is."""
@@ -86,7 +97,7 @@ def warm_up(arguments: argparse.Namespace, model: str | Path, weights: RunningWe
             sys.stderr.write(f"\r{done:4} of {total} {name:<40}" + ("" if done < total else "\n"))
             sys.stderr.flush()
 
-    notice = threading.Timer(PATIENCE, _note, ["compiling kernels, once on this machine"])
+    notice = threading.Timer(PATIENCE, note, ["compiling kernels, once on this machine"])
     notice.daemon = True
     notice.start()
     try:
@@ -95,7 +106,7 @@ def warm_up(arguments: argparse.Namespace, model: str | Path, weights: RunningWe
     finally:
         notice.cancel()
     if seconds > PATIENCE:
-        _note(f"compiled kernels in {seconds:.1f} s; they stay on disk for the next run")
+        note(f"compiled kernels in {seconds:.1f} s; they stay on disk for the next run")
 
 
 def tell_progress(title: str) -> Callable[[int, int, str], None]:
@@ -112,6 +123,7 @@ def tell_progress(title: str) -> Callable[[int, int, str], None]:
     return progress
 
 
-def _note(line: str) -> None:
+def note(line: str) -> None:
+    """One line beside the result, on standard error."""
     sys.stderr.write(f"pysnnmed: {line}\n")
     sys.stderr.flush()

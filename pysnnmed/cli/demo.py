@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name, volume in volumes.items():
         write_nifti(out / f"{name}.nii.gz", volume)
     write_displacement(out / "warp.nii.gz", result.displacement, "itk")
-    write_energy(out / "energy.json", result)
+    write_energy(out / "energy.json", result.summary(), result.operations)
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     save_preview(
         out / "figure.png",

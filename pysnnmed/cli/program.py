@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..deploy.memory import Plan
-from ..deploy.operations import Operation, ReadOut, SpikingLayer, Synapses
+from ..deploy.operations import Convolve, Operation, ReadOut, SpikingLayer, Synapses
 from ..deploy.program import Program
 
 
@@ -55,4 +55,4 @@ def program_table(facts: dict[str, Any]) -> str:
 def _synapses(operation: Operation) -> list[Synapses]:
     if isinstance(operation, SpikingLayer):
         return [synapses for _, synapses in operation.parts]
-    return [operation.synapses] if isinstance(operation, ReadOut) else []
+    return [operation.synapses] if isinstance(operation, ReadOut | Convolve) else []

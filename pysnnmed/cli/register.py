@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
     if result.moved_labels is not None:
         write_nifti(arguments.moved_labels, result.moved_labels)
     if arguments.energy:
-        write_energy(arguments.energy, result)
+        write_energy(arguments.energy, result.summary(), result.operations)
     if arguments.preview:
         save_preview(arguments.preview, moving, fixed, result)
     say(json.dumps(result.summary()) if arguments.json else as_text(result.summary()))

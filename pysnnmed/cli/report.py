@@ -1,4 +1,4 @@
-"""Telling the result of a registration: as text, as files, as a figure."""
+"""Telling the result of a registration or a segmentation: as text, as files, as a figure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..data.files import write_text
 from ..data.geometry import warp_image
 from ..data.images import Image, normalize_intensity
 from ..registration import Registration
+from ..synops import Report
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
@@ -25,8 +26,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
         f"spike rate     {facts['spike_rate']:.3f} per neuron and step, T = {facts['steps']}",
         f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; "
         f"analog network {facts['ann_macs']:,} MACs",
-        f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
-        f"{energy['ratio']:.2f} times less ({energy['conditions']})",
+        _energy(energy),
     ]
     if "affine" in facts:
         affine, scales = facts["affine"], " ".join(f"{s:.3f}" for s in facts["affine"]["scales"])
@@ -47,9 +47,39 @@ def as_text(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_energy(path: Path, result: Registration) -> None:
+def segmentation_text(facts: Mapping[str, Any]) -> str:
+    """The summary of a segmentation for people."""
+    unit, sizes = next((key.partition("_")[2], facts[key]) for key in facts if key.startswith("sizes_"))
+    lines = [
+        f"segmented with {facts['model']} ({facts['weights']} weights) on the {facts['backend']} backend in "
+        f"{facts['seconds']:.2f} s, {facts['windows']} window{'s' if facts['windows'] != 1 else ''}",
+        *(f"{name:<15}{size:,.0f} {unit}" for name, size in sizes.items()),
+    ]
+    if facts["spike_rate"] is not None:
+        lines.append(f"spike rate     {facts['spike_rate']:.3f} per neuron and step")
+    if "projected_energy" in facts:
+        energy = facts["projected_energy"]
+        lines += [
+            f"operations     {facts['synops']:,} SynOps and {facts['macs']:,} MACs; "
+            f"analog network {facts['ann_macs']:,} MACs",
+            _energy(energy),
+        ]
+    return "\n".join(lines)
+
+
+def _energy(energy: Mapping[str, Any]) -> str:
+    """A projected energy beside that of the analog network, whichever is the smaller one."""
+    ratio = energy["ratio"]
+    compared = f"{ratio:.2f} times less" if ratio >= 1 or not ratio else f"{1 / ratio:.2f} times more"
+    return (
+        f"energy         {energy['spiking_microjoule']:.1f} uJ against {energy['analog_microjoule']:.1f} uJ, "
+        f"{compared} ({energy['conditions']})"
+    )
+
+
+def write_energy(path: Path, facts: Mapping[str, Any], operations: Report) -> None:
     """The exact counts of every layer, and what they would cost, as JSON."""
-    content = {**result.summary(), "operations": json.loads(result.operations.to_json())}
+    content = {**facts, "operations": json.loads(operations.to_json())}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 

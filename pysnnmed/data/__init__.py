@@ -11,12 +11,21 @@ from .displacements import (
 )
 from .fields import Inverse, compose, determinant, invert
 from .files import atomic_write, sweep_temporaries
-from .folders import detect, leaks, read_cases
+from .folders import detect, image_files, leaks, read_cases
 from .geometry import ModelGrid, reorient, warp_image, warp_points
 from .images import Image, normalize_intensity
 from .masks import Mask, read_labels, read_mask
+from .network_input import NetworkInput
 from .nifti import read_nifti, write_nifti
-from .picture_output import overlay, write_labels, write_mask, write_overlay, write_probability
+from .picture_output import (
+    label_overlay,
+    overlay,
+    write_label_overlay,
+    write_labels,
+    write_mask,
+    write_overlay,
+    write_probability,
+)
 from .pictures import Picture, read_picture
 from .points import Landmarks, carry, read_landmarks, write_landmarks
 from .resize import resize, resize_mask
@@ -33,6 +42,7 @@ __all__ = [
     "Landmarks",
     "Mask",
     "ModelGrid",
+    "NetworkInput",
     "Picture",
     "Sample",
     "atomic_write",
@@ -46,7 +56,9 @@ __all__ = [
     "duplicates",
     "file_digest",
     "hold_out",
+    "image_files",
     "invert",
+    "label_overlay",
     "leaks",
     "load_case",
     "load_volume",
@@ -73,6 +85,7 @@ __all__ = [
     "warp_points",
     "write_affine",
     "write_displacement",
+    "write_label_overlay",
     "write_labels",
     "write_landmarks",
     "write_mask",

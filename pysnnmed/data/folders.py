@@ -37,7 +37,7 @@ from .pictures import PICTURE_ENDINGS, is_picture
 
 LARGEST_DESCRIPTION = 2**26  # bytes of dataset.json
 _VOLUMES = (".nii", ".nii.gz")
-_MASK_ENDINGS = ("", "_segmentation", "_mask", "_gt", "_label")
+MASK_ENDINGS = ("", "_segmentation", "_mask", "_gt", "_label")
 _MASK_FOLDERS = ("masks", "labels")
 _SIDES = {"train": "train", "val": "val", "test": "test"}
 _ISIC_SIDES = {"Training": "train", "Validation": "val", "Test": "test"}
@@ -107,6 +107,20 @@ def detect(folder: str | os.PathLike[str]) -> str:
     )
 
 
+def image_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The pictures and volumes that lie in a folder itself, {name without ending: file}, sorted by name.
+
+    Raises `ParameterError` for a folder that is not there or holds none, and for a name that occurs twice.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ParameterError(f"{folder}: there is no such folder")
+    found = _files(folder)
+    if not found:
+        raise ParameterError(f"{folder}: the folder holds no image ({', '.join(PICTURE_ENDINGS)}, .nii, .nii.gz)")
+    return found
+
+
 def leaks(cases: Sequence[Case], same: Sequence[Sequence[Case]] = ()) -> list[tuple[Case, Case]]:
     """Pairs of cases on two sides of the folder's own split that show one patient, or are `same` (see `duplicates`)."""
     groups: dict[str, list[Case]] = {}
@@ -154,7 +168,7 @@ def _pairs(images: dict[str, Path], masks: dict[str, Path], where: Path) -> Iter
     """Every image with its one mask."""
     left = dict(masks)
     for name, image in images.items():
-        fitting = [name + ending for ending in _MASK_ENDINGS if name + ending in left]
+        fitting = [name + ending for ending in MASK_ENDINGS if name + ending in left]
         if len(fitting) != 1:
             found = " and ".join(str(left[one].name) for one in fitting) or "none"
             raise ParameterError(f"{image}: needs one mask in {where}, named {name}.* or {name}_mask.*; found: {found}")

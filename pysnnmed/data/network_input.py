@@ -28,7 +28,7 @@ from ..errors import ImageError, ParameterError, ShapeError, WeightsError
 from .images import Image, normalize_intensity
 from .pictures import MAX_PIXELS
 from .resize import resample
-from .slices import Plane, slice_spacing, slices_of
+from .slices import Plane, slices_of, stack_of
 from .windows import Padding, pad, padding_to
 
 KEY = "input"
@@ -147,7 +147,7 @@ class NetworkInput:
 
     def shape_of(self, image: Image) -> tuple[int, int]:
         """Height and width of the slices of a volume at the spacing of the network."""
-        (height, width), steps = self._sizes(image), self._steps(image)
+        (height, width), steps = stack_of(image, self.plane).shape, self._steps(image)
         return _grid_size(height, steps[0]), _grid_size(width, steps[1])
 
     def slices(self, image: Image, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -176,7 +176,7 @@ class NetworkInput:
 
     def to_pixels(self, maps: np.ndarray, image: Image) -> np.ndarray:
         """Maps [..., h, w] on the pixels of `slices(image)` back on those of the slices of the volume, [..., H, W]."""
-        shape = self._sizes(image)
+        shape = stack_of(image, self.plane).shape
         if maps.shape[-2:] != self.shape_of(image):
             raise ShapeError(f"to_pixels: the maps must be [..., {self.shape_of(image)}], not {maps.shape}")
         for axis, size, step in zip((-2, -1), shape, self._steps(image), strict=True):
@@ -193,20 +193,16 @@ class NetworkInput:
             raise ImageError(f"{image.source}: the volume holds NaN or infinite voxels; replace them first")
         return image.with_data(normalize_intensity(image.data))
 
-    def _sizes(self, image: Image) -> tuple[int, int]:
-        _, _, height, width = slices_of(image, self.plane).shape
-        return height, width
-
     def _steps(self, image: Image) -> tuple[float, float]:
         """Pixels of the volume to a pixel of the network."""
-        own = slice_spacing(image, self.plane)
+        own = stack_of(image, self.plane).spacing
         height, width = (_ratio(w, o) for w, o in zip(self.spacing or own, own, strict=True))
         return height, width
 
     def _slice_step(self, image: Image) -> float:
         """Slices of the volume to a slice of the network."""
-        thickness = float(np.prod(image.spacing) / np.prod(slice_spacing(image, self.plane)))
-        return _ratio(self.slice_step or thickness, thickness)
+        own = stack_of(image, self.plane).step
+        return _ratio(self.slice_step or own, own)
 
     def _must_be(self, kind: Kind) -> None:
         if self.kind != kind:

@@ -11,6 +11,7 @@ from ..errors import ParameterError, ShapeError, require
 from .files import atomic_write
 
 PREDICTED, TRUE = (255, 200, 0), (0, 220, 255)  # contours; told apart in every common form of colour blindness
+STRUCTURES = (PREDICTED, (230, 60, 160), (120, 220, 90), (240, 120, 40), (150, 130, 255))  # in turns, after their value
 _STEPS = np.iinfo(np.uint16).max
 
 
@@ -41,6 +42,23 @@ def write_overlay(
 ) -> None:
     """Write `overlay(picture, mask, target)` as colour PNG."""
     _write(path, np.moveaxis(overlay(picture, mask, target), 0, -1), ndim=3)
+
+
+def write_label_overlay(path: str | os.PathLike[str], picture: np.ndarray, labels: np.ndarray) -> None:
+    """Write `label_overlay(picture, labels)` as colour PNG."""
+    _write(path, np.moveaxis(label_overlay(picture, labels), 0, -1), ndim=3)
+
+
+def label_overlay(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The contour of every structure of a map of labels [H, W], value v in colour v of STRUCTURES, as `overlay` has it.
+
+    The first colour is that of `overlay`.
+    """
+    canvas = overlay(picture, np.zeros_like(labels))
+    for value in np.unique(labels[labels != 0]):
+        colour = STRUCTURES[(int(value) - 1) % len(STRUCTURES)]
+        canvas[:, contour(labels == value)] = np.array(colour, np.uint8)[:, None]
+    return canvas
 
 
 def overlay(picture: np.ndarray, mask: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, MissingExtraError, ParameterError, require
+from ..errors import ImageError, MissingExtraError, ParameterError, ShapeError, require
 from .nifti import naming
 from .picture_bytes import check_claim, check_png, format_of, png_depth, read_bytes
 
@@ -52,6 +52,7 @@ _SAMPLES = {
 class Picture:
     """A picture: `data` [C, H, W], C = 1 (grey) or 3 (red, green, blue), uint8 or uint16 over their whole range.
 
+    Made of an array it may be float32 in [0, 1] as well.
     `orientation` is what Exif said of the camera before the picture was turned upright, 1 to 8.
     """
 
@@ -67,6 +68,8 @@ class Picture:
 
     def unit(self) -> np.ndarray:
         """Intensities as float32 in [0, 1]: 1 is the largest value that the type can hold."""
+        if self.data.dtype.kind == "f":
+            return self.data
         return self.data.astype(np.float32) / np.float32(np.iinfo(self.data.dtype).max)
 
 
@@ -91,7 +94,7 @@ def read_picture(
         decoded = decode(path, max_pixels)
         data = decoded.colours()
         if channels is not None and channels != len(data):
-            data = _with_channels(data, channels, convert)
+            data = with_channels(data, channels, convert)
     return Picture(data, os.fspath(path), decoded.orientation)
 
 
@@ -215,7 +218,31 @@ def _opaque(values: np.ndarray, image: Any) -> np.ndarray:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _with_channels(data: np.ndarray, channels: int, convert: bool) -> np.ndarray:
+def picture_of(array: np.ndarray, source: str = "picture") -> Picture:
+    """A picture from an array [H, W] or [H, W, C]: uint8, uint16, or floating-point numbers in [0, 1].
+
+    Raises `ShapeError` for other axes and channels, `ImageError` for other types, other values and NaN.
+    """
+    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] not in (1, 3)):
+        raise ShapeError(f"{source}: a picture must be [H, W] or [H, W, C] with C = 1 or 3, not {array.shape}")
+    if array.dtype.kind == "f":
+        if not (array.min() >= 0 and array.max() <= 1):  # NaN fails both
+            raise ImageError(
+                f"{source}: floating-point pixels must lie in [0, 1] and be no NaN, not in [{array.min()}, "
+                f"{array.max()}]; scale them, or give uint8 or uint16"
+            )
+        array = array.astype(np.float32, copy=False)
+    elif array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"{source}: pixels must be uint8, uint16 or floating-point numbers in [0, 1], not {array.dtype}"
+        )
+    return Picture(array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0), source)
+
+
+def with_channels(data: np.ndarray, channels: int, convert: bool) -> np.ndarray:
+    """Pixels [C, H, W] with 1 or 3 channels, as `read_picture` has it. Raises `ImageError` without `convert`."""
+    if len(data) == channels:
+        return data
     if channels == 1 and (data == data[:1]).all():
         return data[:1]  # grey that was stored as colour
     if not convert:
@@ -226,4 +253,5 @@ def _with_channels(data: np.ndarray, channels: int, convert: bool) -> np.ndarray
         )
     if channels == 3:
         return np.repeat(data, 3, axis=0)
-    return np.rint(np.tensordot(_LUMA, data, axes=1)[None]).astype(data.dtype)
+    grey = np.tensordot(_LUMA, data, axes=1)[None]
+    return (grey if data.dtype.kind == "f" else np.rint(grey)).astype(data.dtype)

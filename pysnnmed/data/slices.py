@@ -12,11 +12,12 @@ input, with its affine, the code of its form and its description.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from ..errors import ParameterError, ShapeError
+from .affines import closest_axes
 from .geometry import reorient
 from .images import Image
 
@@ -39,10 +40,27 @@ def slices_of(image: Image, plane: Plane = "axial", context: int = 0) -> np.ndar
     return stack[np.clip(wanted, 0, len(stack) - 1)]
 
 
+class Stack(NamedTuple):
+    """How a volume is cut: `number` of slices, `step` mm apart, of `shape` pixels that are `spacing` mm apart."""
+
+    number: int
+    shape: tuple[int, int]
+    step: float
+    spacing: tuple[float, float]
+
+
+def stack_of(image: Image, plane: Plane = "axial") -> Stack:
+    """What `slices_of(image, plane)` will be; nothing is copied."""
+    cut = _axis(plane)
+    order = [closest_axes(image.affine)[0].index(axis) for axis in range(3)]
+    first, second = (order[axis] for axis in range(3) if axis != cut)
+    number, step = image.shape[order[cut]], image.spacing[order[cut]]
+    return Stack(number, (image.shape[first], image.shape[second]), step, (image.spacing[first], image.spacing[second]))
+
+
 def slice_spacing(image: Image, plane: Plane = "axial") -> tuple[float, float]:
     """Distance in mm between neighbouring pixels of a slice, along its height and its width."""
-    first, second = np.delete(np.array(reorient(image).spacing), _axis(plane))
-    return float(first), float(second)
+    return stack_of(image, plane).spacing
 
 
 def volume_of(slices: np.ndarray | Sequence[np.ndarray], like: Image, plane: Plane = "axial") -> Image:

@@ -12,55 +12,66 @@ rate is how often the neuron fired in all steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from .. import synops
 from ..synops import LayerCount
-from .operations import Dynamics, Enlarge, Integrate, Operation, Raised, ReadOut, SpikingLayer, Synapses, Warp
+from .operations import (
+    Attend,
+    Convolve,
+    Fire,
+    Gate,
+    Integrate,
+    Operation,
+    Raised,
+    ReadOut,
+    SpikingLayer,
+    Synapses,
+    Warp,
+)
+from .seen import Seen, together
+from .trunk_counts import TRUNK, count_trunk, literal_synops, neurons
 from .values import Real, Spikes, Value
+
+__all__ = ["Seen", "count", "literal_synops", "look", "together"]
 
 BLOCK = 2**15  # words looked at together
 MOST_BITS = 64  # of a word
-
-
-class Seen(NamedTuple):
-    """What only a run can tell of an operation, over all samples."""
-
-    events: int = 0
-    synops: int = 0
-    int_macs: int = 0
-    nonzero_macs: int = 0  # MACs with a real number that is not 0
-    spikes: int = 0  # written
 
 
 def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str, np.ndarray], executed: Any) -> Seen:
     """What one run of an operation on one sample has shown.
 
     arrays      the values that it read
-    executed    what its kernel counted, see `pysnnmed.backends.packed.Executed`; None if that counts nothing
+    executed    what its kernel counted, see `pysnnmed.backends.packed`; None if that counts nothing
     """
-    if not isinstance(operation, SpikingLayer | ReadOut):
+    if isinstance(operation, Attend):
+        met = executed
+        events = met.q + met.k + met.v
+        return Seen(events, nonzero_macs=met.nonzero, q=met.q, k=met.k, v=met.v, qk=met.qk, kv=met.kv)
+    if isinstance(operation, Convolve) and not isinstance(values[operation.sources[0]], Spikes):
+        return Seen(nonzero_macs=executed)
+    if isinstance(operation, Gate):
+        return Seen(executed.events, executed.synops, nonzero_macs=executed.nonzero, spikes=executed.spikes)
+    if isinstance(operation, Fire):
+        return Seen(spikes=executed.spikes)
+    if not isinstance(operation, SpikingLayer | ReadOut | Convolve):
         return Seen()
     nonzero, trains = 0, []
     for part, synapses, source in _connections(operation):
         value, fan = values[source], _fanout(operation, synapses, values, source)
         if isinstance(value, Real):
             nonzero += synops.conv_macs(arrays[source], fan, skip_zeros=True)
-        else:
+        elif isinstance(value, Spikes):
             trains.append((arrays[source], _values_of(part, value), fan))
     if all(len(words) == groups for words, groups, _ in trains):  # to multiply by one is to add
         int_macs = executed.synops
     else:
         int_macs = sum(_reached_by_values(*train) for train in trains)
     return Seen(executed.events, executed.synops, int_macs, nonzero, executed.spikes)
-
-
-def together(samples: Iterable[Seen]) -> Seen:
-    """The sum over samples."""
-    return Seen(*(sum(numbers) for numbers in zip(*samples, strict=True)))
 
 
 def count(operation: Operation, values: Mapping[str, Value], samples: int, seen: Seen) -> LayerCount | None:
@@ -73,10 +84,12 @@ def count(operation: Operation, values: Mapping[str, Value], samples: int, seen:
     if isinstance(operation, SpikingLayer | ReadOut):
         parts = [*_synapses(operation, values, samples, seen), *_outputs(operation, out, samples, seen)]
         return sum(parts[1:], start=parts[0])
+    if isinstance(operation, TRUNK):
+        return count_trunk(operation, values, samples, seen)
     points = samples * math.prod(out.shape)
     if isinstance(operation, Integrate):
         points *= operation.steps
-    elif not isinstance(operation, Enlarge | Warp):
+    elif not isinstance(operation, Warp):
         return None
     return synops.interpolation(operation.name, points, out.channels, len(out.shape))
 
@@ -99,6 +112,7 @@ def _synapses(
         channels = value.channels * samples
         if isinstance(value, Real):
             yield synops.counted_macs(layer.name, fan, channels, nonzero=0)
+        if not isinstance(value, Spikes):
             continue
         connections = synops.counted_synapses(
             layer.name, fan, channels, steps=value.steps, events=0, synops=0, int_macs=0, levels=value.levels
@@ -119,37 +133,26 @@ def _outputs(layer: SpikingLayer | ReadOut, out: Value, samples: int, seen: Seen
     yield synops.biases(layer.name, count, times=dynamics.steps if layer.frames else 1)
     if layer.rates or layer.analog:
         yield synops.held_current(layer.name, count, dynamics.steps)
-    yield synops.neurons(
-        layer.name,
-        count,
-        dynamics.steps,
-        seen.spikes,
-        leak=synops.leak_of(dynamics.leak / 2**dynamics.shift),
-        reset=_reset(dynamics),
-        levels=dynamics.levels,
-    )
+    yield neurons(layer.name, dynamics, count, seen.spikes)
 
 
-def _reset(dynamics: Dynamics) -> synops.Reset:
-    if dynamics.hard:
-        return "hard"
-    return "soft" if dynamics.amount.any() else "none"
-
-
-def _connections(layer: SpikingLayer | ReadOut) -> Iterator[tuple[str, Synapses | Raised, str]]:
-    """(part, its synapses, source) for each source. A read-out has the rates of its sources."""
-    parts: list[tuple[str, Synapses | Raised]] = (
-        [*layer.parts] if isinstance(layer, SpikingLayer) else [("rates", layer.synapses)]
-    )
-    if isinstance(layer, SpikingLayer) and layer.raised is not None:
-        parts.append(("frames", layer.raised))
+def _connections(layer: SpikingLayer | ReadOut | Convolve) -> Iterator[tuple[str, Synapses | Raised, str]]:
+    """(part, its synapses, source) for each source. A read-out has the rates of its sources, a convolution frames."""
+    parts: list[tuple[str, Synapses | Raised]]
+    if isinstance(layer, SpikingLayer):
+        parts = [*layer.parts, *([] if layer.raised is None else [("frames", layer.raised)])]
+    else:
+        parts = [("rates" if isinstance(layer, ReadOut) else "frames", layer.synapses)]
     for part, synapses in parts:
         for source in synapses.sources:
             yield part, synapses, source
 
 
 def _fanout(
-    layer: SpikingLayer | ReadOut, synapses: Synapses | Raised, values: Mapping[str, Value], source: str
+    layer: SpikingLayer | ReadOut | Convolve,
+    synapses: Synapses | Raised,
+    values: Mapping[str, Value],
+    source: str,
 ) -> synops.Fanout:
     geometry = synapses.geometry if isinstance(synapses, Raised) else layer.geometry
     return geometry.fanout(values[source].shape, values[layer.name].channels)

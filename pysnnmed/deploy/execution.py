@@ -10,11 +10,11 @@ import numpy as np
 from .. import synops
 from ..errors import ProgramError
 from .memory import Plan
-from .values import Spikes, Value, unpack
+from .values import Reals, Spikes, Value, unpack
 
 
 class Returned(Mapping[str, np.ndarray]):
-    """Values that a run returned, by name: real numbers [C, *S], or spikes [T, C, *S] as whole numbers.
+    """Values that a run returned, by name: real numbers [C, *S] or [T, C, *S], or spikes [T, C, *S] as whole numbers.
 
     With a batch they are [B, C, *S] and [T, B, C, *S]. Spikes stay packed, and are unpacked whenever they are asked
     for; `packed` gives the words.
@@ -28,6 +28,8 @@ class Returned(Mapping[str, np.ndarray]):
         if isinstance(value, Spikes):
             array = _unpacked(value, array)
             return array if self._batched else array[:, 0]
+        if isinstance(value, Reals) and self._batched:
+            return np.moveaxis(array, 0, 1)
         return array if self._batched else array[0]
 
     def __iter__(self) -> Iterator[str]:
@@ -51,6 +53,8 @@ class Execution:
     kept        the values that were to be kept
     report      exact counts, operation by operation
     rates       {layer: spikes for each neuron and step}; an integer k counts k
+    literal     {attention: the SynOps of its equations as they are written, with every map formed}; those that were
+                executed stand in the report
     seconds     by operation, over the batch; `total_seconds` is the whole run
     plan        the memory it took
     """
@@ -59,6 +63,7 @@ class Execution:
     kept: Returned
     report: synops.Report
     rates: Mapping[str, float]
+    literal: Mapping[str, int]
     seconds: Mapping[str, float]
     total_seconds: float
     plan: Plan

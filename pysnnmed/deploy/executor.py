@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..errors import ProgramError
 from . import counts, memory, running
 from .execution import Execution, Returned
 from .memory import Plan
+from .operations import Attend
 from .program import Program
 from .values import Sizes, Spikes, Value, pack
 
@@ -123,12 +125,13 @@ class Executor:
                     else:
                         own[name] = array[b]
                 samples.append(_run_sample(self.program, plan, arena, own))
-        report, rates = _summary(self.program, plan, samples)
+        summary = _summary(self.program, plan, samples)
         return Execution(
             outputs=_select(plan, returned, self.program.outputs, batched),
             kept=_select(plan, returned, self.keep, batched),
-            report=report,
-            rates=rates,
+            report=summary.report,
+            rates=summary.rates,
+            literal=summary.literal,
             seconds={op.name: sum(steps[op.name].seconds for steps in samples) for op in self.program.operations},
             total_seconds=time.perf_counter() - began,
             plan=plan,
@@ -168,20 +171,26 @@ def _run_sample(program: Program, plan: Plan, arena: np.ndarray, arrays: dict[st
     return steps
 
 
-def _summary(program: Program, plan: Plan, samples: list[dict[str, _Step]]) -> tuple[synops.Report, dict[str, float]]:
-    """The counts of the batch and the rates of its layers."""
-    layers, rates = [], {}
+class _Summary(NamedTuple):
+    report: synops.Report
+    rates: dict[str, float]
+    literal: dict[str, int]
+
+
+def _summary(program: Program, plan: Plan, samples: list[dict[str, _Step]]) -> _Summary:
+    """The counts of the batch, the rates of its neurons, the literal SynOps of its attention."""
+    layers, rates, literal = [], {}, {}
     for operation in program.operations:
         seen = counts.together(sample[operation.name].seen for sample in samples)
         count = counts.count(operation, plan.values, len(samples), seen)
         if count is None:
             continue
         layers.append(count)
-        value = plan.values[operation.name]
-        if isinstance(value, Spikes):
-            sites = math.prod(value.shape) * value.channels * value.steps * len(samples)
-            rates[operation.name] = seen.spikes / sites
-    return synops.Report(tuple(layers)), rates
+        if count.neuron_updates:
+            rates[operation.name] = seen.spikes / count.neuron_updates
+        if isinstance(operation, Attend):
+            literal[operation.name] = counts.literal_synops(operation, plan.values, len(samples), seen)
+    return _Summary(synops.Report(tuple(layers)), rates, literal)
 
 
 # ------------------------------------------------------------------------------------------------ arrays in and out

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import kernels
 from ..errors import ProgramError
-from .operations import Enlarge, Integrate, Operation, ReadOut, SpikingLayer, Warp
+from . import running
+from .operations import Enlarge, Integrate, Operation, Warp
 from .program import Program
 from .values import Real, Sizes, Value
 
@@ -122,10 +122,9 @@ def plan(program: Program, shape: Sizes, keep: tuple[str, ...] = (), batch: int 
     for i, operation in enumerate(program.operations):
         if operation.name not in returned:
             wanted.append(Place(operation.name, 0, values[operation.name].nbytes, i, last[operation.name]))
-        if isinstance(operation, SpikingLayer | ReadOut):
-            nbytes = kernels.run("layer_scratch", operation, values[operation.sources[0]].shape)
-            if nbytes:
-                scratch.append(Place(operation.name, 0, int(nbytes), i, i))
+        nbytes = running.scratch_bytes(operation, values)
+        if nbytes:
+            scratch.append(Place(operation.name, 0, nbytes, i, i))
     found = placed([*wanted, *scratch])
     return Plan(
         shape=tuple(shape),
@@ -168,7 +167,8 @@ def _temporaries(operation: Operation, values: Mapping[str, Value]) -> int:
     if isinstance(operation, Enlarge):
         # One axis after another: what an axis makes, beside what the one before it made.
         source, axes = values[operation.source], range(1, len(out.shape) + 1)
-        made = [Real(1, (*out.shape[:axis], *source.shape[axis:])).nbytes for axis in axes]
+        together = 1 if isinstance(source, Real) else source.channels
+        made = [Real(together, (*out.shape[:axis], *source.shape[axis:])).nbytes for axis in axes]
         return max(after + before for before, after in itertools.pairwise([0, *made])) + row
     return 0
 

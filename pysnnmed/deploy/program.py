@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ProgramError
-from .operations import Operation, SpikingLayer
+from .operations import Fire, Gate, Operation, SpikingLayer
 from .values import Real, Sizes, Value
 
 DOUBLINGS = 8
@@ -94,10 +94,12 @@ class Program:
 
     @property
     def layers(self) -> Iterator[SpikingLayer]:
-        """The operations that hold neurons."""
+        """The operations that hold synapses and neurons in one."""
         return (operation for operation in self.operations if isinstance(operation, SpikingLayer))
 
     @property
     def integer(self) -> bool:
         """Whether all neurons compute in whole numbers, so that every executor returns the same spikes."""
+        if any(isinstance(operation, Fire | Gate) for operation in self.operations):
+            return False
         return all(layer.integer for layer in self.layers)

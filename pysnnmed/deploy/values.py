@@ -1,4 +1,4 @@
-"""What flows between the operations of a program: packed spikes and real numbers, and the bytes they take."""
+"""What flows between the operations of a program: packed spikes, real numbers that stay or change, and their bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sizes: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Real:
-    """float32 [C, *S].
+    """float32 [C, *S], the same at every step.
 
     `limit` says that the values are whole numbers of at most this magnitude: float32 then adds and multiplies them
     exactly, in any order, as long as no sum passes 2**24.
@@ -47,6 +47,30 @@ class Real:
 
     def __str__(self) -> str:
         return f"real {list(self.array_shape)}"
+
+
+@dataclass(frozen=True)
+class Reals:
+    """float32 [T, C, *S]: real numbers that change from step to step, such as the currents of neurons."""
+
+    channels: int
+    shape: Sizes
+    steps: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float32)
+
+    @property
+    def array_shape(self) -> Sizes:
+        return (self.steps, self.channels, *self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.array_shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"reals [T={self.steps}, C={self.channels}, {', '.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True)
@@ -87,4 +111,4 @@ class Spikes:
         return f"spikes [T={self.steps}, C={self.channels}, {', '.join(map(str, self.shape))}]{levels}"
 
 
-Value: TypeAlias = Real | Spikes
+Value: TypeAlias = Real | Reals | Spikes

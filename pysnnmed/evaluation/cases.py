@@ -23,10 +23,11 @@ from ..deploy.lower import NETWORKS
 from ..deploy.pretrained import Card, load_model
 from ..deploy.program import Program
 from ..deploy.programs import load_program
+from ..deploy.running_weights import RunningWeights
 from ..errors import ImageError, ParameterError, WeightsError
 from ..models.spikereg import SpikeReg, Teacher
 from ..refine import refined
-from ..registration import RunningWeights, register, register_analog
+from ..registration import register, register_analog
 from ..synops import Report
 from ..train.evaluation import runner
 from ..train.pairs import Pair

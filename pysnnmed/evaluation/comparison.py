@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..metrics.equivalence import EffectSize, Equivalence, effect_size, equivalence_test
 from ..metrics.statistics import PairedComparison, compare_paired
-from .progress import Row
 
 COMPARED = ("dice", "hd95_mm", "assd_mm")
 WITH_MARGIN = "dice"  # the only score on which a margin means something to everyone
+
+
+class Scored(Protocol):
+    """A case by a network, as far as it is compared."""
+
+    @property
+    def scores(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,23 @@ class ScoreComparison:
         return facts
 
 
-def compare(ours: Sequence[Row], theirs: Sequence[Row], margin: float) -> list[ScoreComparison]:
-    """Every score of COMPARED over the cases that both networks finished, paired by their order.
+def compare(
+    ours: Sequence[Scored],
+    theirs: Sequence[Scored],
+    margin: float,
+    compared: Sequence[str] = COMPARED,
+    with_margin: str = WITH_MARGIN,
+) -> list[ScoreComparison]:
+    """Every score of `compared` over the cases that both networks finished, paired by their order.
 
-    Equivalence is tested of the mean Dice, whose difference must lie within +-margin. Cases where either has no such
-    score, or an infinite one, are left out.
+    Equivalence is tested of the score `with_margin`, the mean Dice, whose difference must lie within +-margin. Cases
+    where either has no such score, or an infinite one, are left out.
     """
     comparisons = []
-    for score in COMPARED:
+    for score in compared:
         a, b = (np.array([row.scores.get(score, np.nan) for row in rows], np.float64) for rows in (ours, theirs))
         kept = np.isfinite(a) & np.isfinite(b)
         a, b = a[kept], b[kept]
-        equivalence = equivalence_test(a, b, margin) if score == WITH_MARGIN else None
+        equivalence = equivalence_test(a, b, margin) if score == with_margin else None
         comparisons.append(ScoreComparison(score, compare_paired(a, b), effect_size(a, b), equivalence))
     return comparisons

@@ -33,9 +33,9 @@ def write_cases(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow([*NAMES, *SCORES, *(f"dice_{label}" for label in labels)])
     for row in rows:
-        scores = [_field(row.scores.get(name, math.nan)) for name in SCORES]
-        dice = [_field(row.label_dice.get(label, math.nan)) for label in labels]
-        writer.writerow([*(_line(getattr(row, name)) for name in NAMES), *scores, *dice])
+        scores = [field(row.scores.get(name, math.nan)) for name in SCORES]
+        dice = [field(row.label_dice.get(label, math.nan)) for label in labels]
+        writer.writerow([*(line(getattr(row, name)) for name in NAMES), *scores, *dice])
     write_text(path, table.getvalue())
 
 
@@ -46,9 +46,9 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "cases": len(rows),
         "failed": [{"name": row.name, "error": row.error} for row in rows if row.error],
-        "scores": {name: _spread([row.scores[name] for row in finished], name) for name in SCORES},
+        "scores": {name: spread([row.scores[name] for row in finished], name in HIGHER_IS_BETTER) for name in SCORES},
         "label_dice": {
-            str(label): _spread([row.label_dice[label] for row in finished if label in row.label_dice], "dice")
+            str(label): spread([row.label_dice[label] for row in finished if label in row.label_dice], True)
             for label in labels
         },
     }
@@ -87,7 +87,8 @@ def as_text(name: str, content: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float], score: str) -> dict[str, float]:
+def spread(values: Sequence[float], higher_is_better: bool = False) -> dict[str, float]:
+    """n, mean, std (n - 1), median and worst of the values that are not NaN."""
     known = np.array([value for value in values if not math.isnan(value)], np.float64)
     n = known.size
     with np.errstate(invalid="ignore"):  # inf - inf
@@ -96,16 +97,17 @@ def _spread(values: Sequence[float], score: str) -> dict[str, float]:
             "mean": float(known.mean()) if n else math.nan,
             "std": float(known.std(ddof=1)) if n > 1 else math.nan,
             "median": float(np.median(known)) if n else math.nan,
-            "worst": float(known.min() if score in HIGHER_IS_BETTER else known.max()) if n else math.nan,
+            "worst": float(known.min() if higher_is_better else known.max()) if n else math.nan,
         }
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
     """Text without line breaks and other characters that cannot be printed: a row stays a line."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _field(value: float) -> str:
+def field(value: float) -> str:
+    """A number in CSV, empty where there is none."""
     return "" if math.isnan(value) else repr(value)
 
 

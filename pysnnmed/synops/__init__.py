@@ -25,7 +25,16 @@ Arithmetic leaves out memory traffic and routing, which dominate on most hardwar
 7(3):731-741). Tables such as "fp32@dram" project memory as well, apart; energies are projections, not measurements.
 """
 
-from .attention import AttentionCount, qk_counts, sdsa_counts, spike_driven_counts, ssa_counts, zero_scores
+from .attention import (
+    AttentionCount,
+    Tallies,
+    qk_counts,
+    sdsa_counts,
+    spike_driven_counts,
+    ssa_counts,
+    tallied_counts,
+    zero_scores,
+)
 from .costs import ACCESS, ARITHMETIC, PLACEMENTS, TABLES, CostTable, Placement, access_energy, cost_table
 from .counting import (
     SpikeCount,
@@ -75,6 +84,7 @@ __all__ = [
     "Report",
     "Reset",
     "SpikeCount",
+    "Tallies",
     "access_energy",
     "axis_fanout",
     "axis_outputs",
@@ -107,6 +117,7 @@ __all__ = [
     "spike_driven_counts",
     "ssa_counts",
     "synapses",
+    "tallied_counts",
     "through_same_synapses",
     "unit_counts",
     "zero_scores",

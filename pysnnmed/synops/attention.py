@@ -27,7 +27,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -110,36 +110,44 @@ def sdsa_counts(
     `outputs` are sums of the four maps: O1 and O2, or others (see pysnnmed.decomposition).
     """
     shape = _checked(q, k, v)
+    tallies = Tallies(*shape, _spikes(q), _spikes(k), _spikes(v), _qk(q, k), _kv(k, v))
+    return tallied_counts(tallies, form, outputs)
+
+
+def tallied_counts(
+    tallies: Tallies, form: Literal["literal", "reduced", "linear"] = "linear", outputs: Outputs = HALVES
+) -> AttentionCount:
+    """The same where an executor has met the spikes already. See `sdsa_counts`."""
     count = {"literal": _literal, "reduced": _reduced, "linear": _linear}.get(form)
     if count is None:
         raise ParameterError(f"sdsa_counts: form must be literal, reduced or linear, not {form!r}")
-    return count(q, k, v, shape, checked_outputs(outputs))
+    return count(tallies, checked_outputs(outputs))
 
 
-def _literal(q: np.ndarray, k: np.ndarray, v: np.ndarray, shape: _Shape, outputs: Outputs) -> AttentionCount:
-    n = shape.tokens
-    both = _qk(q, k)
-    maps = {"AA": both, "AI": _spikes(q) * n - both, "IA": _spikes(k) * n - both}
+def _literal(tallies: Tallies, outputs: Outputs) -> AttentionCount:
+    n, both, shape = tallies.tokens, tallies.qk, tallies.shape
+    maps = {"AA": both, "AI": tallies.q * n - both, "IA": tallies.k * n - both}
     maps["II"] = shape.maps * n * n * shape.channels - sum(maps.values())
     terms: Counter[str] = Counter()
     for output in outputs:
         terms.update({name: maps[name] for name in output})
-        terms[f"({' + '.join(output)}) V"] += _spikes(v) * n
+        terms[f"({' + '.join(output)}) V"] += tallies.v * n
     return AttentionCount("literal", dict(terms), dense=len(outputs) * shape.dense_scores)
 
 
-def _reduced(q: np.ndarray, k: np.ndarray, v: np.ndarray, shape: _Shape, outputs: Outputs) -> AttentionCount:
+def _reduced(tallies: Tallies, outputs: Outputs) -> AttentionCount:
+    shape = tallies.shape
     n, cv = shape.tokens, shape.values
     whole = [coefficients(o) for o, other in zip(outputs, complements(outputs), strict=True) if other is None]
     others = len(outputs) - len(whole)  # C u minus another output
-    terms = {"Q K^T": _qk(q, k)}
+    terms = {"Q K^T": tallies.qk}
     if any(s.query for s in whole):
-        terms["q"] = _spikes(q)
+        terms["q"] = tallies.q
     if any(s.key for s in whole):
-        terms["k"] = _spikes(k)
-    terms["M V"] = len(whole) * _spikes(v) * n
+        terms["k"] = tallies.k
+    terms["M V"] = len(whole) * tallies.v * n
     if others:
-        terms["u"] = _spikes(v)
+        terms["u"] = tallies.v
     corrections = 0
     for a, b, c, d in whole:  # M - q_i, M - k_j, and C - q_i once for each token
         corrections += n * n * (sum([a != 0, b != 0 or d != 0, c != 0]) - 1) + n * (b != 0 and d != 0)
@@ -148,12 +156,13 @@ def _reduced(q: np.ndarray, k: np.ndarray, v: np.ndarray, shape: _Shape, outputs
     return AttentionCount("reduced", terms, adds, macs, dense)
 
 
-def _linear(q: np.ndarray, k: np.ndarray, v: np.ndarray, shape: _Shape, outputs: Outputs) -> AttentionCount:
+def _linear(tallies: Tallies, outputs: Outputs) -> AttentionCount:
+    shape = tallies.shape
     n, c, cv = shape.tokens, shape.channels, shape.values
     plan = products(outputs)
-    terms = {"K^T V": _kv(k, v), "Q M": len(plan.products) * _spikes(q) * cv}
+    terms = {"K^T V": tallies.kv, "Q M": len(plan.products) * tallies.q * cv}
     if plan.needs_u:
-        terms["u"] = _spikes(v)
+        terms["u"] = tallies.v
     adds = c * cv * (sum(a != 0 and b != 0 for a, b in plan.products) + plan.needs_w)  # 2 M - u; w, the sum of its rows
     for reading in plan.readings:
         row = reading.key != 0 or reading.constant != 0
@@ -203,8 +212,30 @@ def zero_scores(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> int:
     return total
 
 
-@dataclass(frozen=True)
-class _Shape:
+class Tallies(NamedTuple):
+    """What binary Q, K [maps, N, C] and V [maps, N, Cv] hold, as far as any form of attention depends on it.
+
+    maps, tokens, channels, values   their shape
+    q, k, v     spikes of each
+    qk, kv      pairs of spikes that meet in Q K^T, and in K^T V
+    """
+
+    maps: int
+    tokens: int
+    channels: int
+    values: int
+    q: int
+    k: int
+    v: int
+    qk: int
+    kv: int
+
+    @property
+    def shape(self) -> _Shape:
+        return _Shape(*self[:4])
+
+
+class _Shape(NamedTuple):
     maps: int  # product of the leading axes
     tokens: int
     channels: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from ..errors import ParameterError
 
@@ -60,22 +60,24 @@ class LayerCount:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ParameterError(f"LayerCount: the name must be text, not {self.name!r}")
-        for field in fields(self)[1:]:
-            value, least = getattr(self, field.name), 1 if field.name == "steps" else 0
+        for name in _COUNTS:
+            value, least = getattr(self, name), 1 if name == "steps" else 0
+            if type(value) is int and value >= least:
+                continue
             try:
                 whole = operator.index(value)  # counters of kernels are NumPy integers, which JSON does not know
             except TypeError:
                 whole = -1
             if whole < least:
                 raise ParameterError(
-                    f"LayerCount {self.name}: {field.name} must be a whole number of at least {least}, not {value!r}"
+                    f"LayerCount {self.name}: {name} must be a whole number of at least {least}, not {value!r}"
                 )
-            object.__setattr__(self, field.name, whole)
+            object.__setattr__(self, name, whole)
 
     def __add__(self, other: LayerCount) -> LayerCount:
-        summed = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[2:]}
+        summed = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS[1:]}
         summed["neurons"] = max(self.neurons, other.neurons)
-        return replace(self, steps=max(self.steps, other.steps), **summed)
+        return LayerCount(self.name, max(self.steps, other.steps), **summed)
 
     @property
     def dense_synops(self) -> int:
@@ -108,3 +110,6 @@ class LayerCount:
             + self.bias_adds
             + self.adds
         )
+
+
+_COUNTS = tuple(field.name for field in fields(LayerCount))[1:]

@@ -14,11 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..decomposition import MAPS
 from ..deploy.operations import (
+    Add,
+    Attend,
+    Convolve,
     Dynamics,
     Enlarge,
+    Fire,
+    Gate,
     Geometry,
     Integrate,
+    MeanSteps,
     Operation,
     Pool,
     Quantize,
@@ -30,7 +37,7 @@ from ..deploy.operations import (
     Warp,
 )
 from ..deploy.program import Program
-from ..deploy.values import Packed, Real, Sizes, Spikes, Value, pack
+from ..deploy.values import Packed, Real, Reals, Sizes, Spikes, Value, pack
 from ..errors import ProgramError
 from .hypotheses import st
 
@@ -49,12 +56,20 @@ class Case(NamedTuple):
 
 
 def inexact(program: Program) -> set[str]:
-    """Names of the values whose last digits may depend on the backend, because interpolation made them."""
+    """Names of the values whose last digits may depend on the backend: interpolated, or sums of real numbers."""
     names: set[str] = set()
+    values = program.values(program.example)
     for operation in program.operations:
-        if isinstance(operation, INTERPOLATIONS) or names.intersection(operation.sources):
+        if _rounds(operation, values) or names.intersection(operation.sources):
             names.add(operation.name)
     return names
+
+
+def _rounds(operation: Operation, values: Values) -> bool:
+    """Whether the last digits of its result may depend on the backend: it interpolates, or convolves real numbers."""
+    if isinstance(operation, Convolve):
+        return not isinstance(values[operation.sources[0]], Spikes)
+    return isinstance(operation, INTERPOLATIONS)
 
 
 @st.composite
@@ -68,14 +83,14 @@ def programs(draw: Callable, *, most: int = 6, integer: bool | None = None) -> P
     exact = set(values)
     for _ in range(draw(st.integers(1, most))):
         name = f"{draw(st.sampled_from(['layer', 'block.conv']))}{len(operations)}"
-        spiking = any(isinstance(value, Spikes) for value in values.values())
-        make = draw(st.sampled_from(_MAKERS if spiking else [_spiking_layer]))
+        make = draw(st.sampled_from(_fitting_makers(values)))
         operation = make(draw, name, values, exact, integer) or _quantize(draw, name, values, exact, integer)
         if operation is None or not _small(operation, values):
             continue
         operations.append(operation)
         values[name] = operation.result(values)
-        if not isinstance(operation, INTERPOLATIONS) and exact.issuperset(operation.sources):
+        means = isinstance(operation, MeanSteps)  # the same everywhere, but no longer dyadic
+        if not (means or _rounds(operation, values)) and exact.issuperset(operation.sources):
             exact.add(name)
     made = [operation.name for operation in operations] or list(values)
     outputs = (*draw(st.sets(st.sampled_from(made[:-1]))), made[-1]) if len(made) > 1 else tuple(made)
@@ -113,13 +128,19 @@ def read_outs(draw: Callable, values: Values, *, integer: bool | None = None) ->
     return _read_out(draw, "head", values, set(values), integer)
 
 
+@st.composite
+def firing(draw: Callable, channels: int, steps: int) -> Dynamics:
+    """Neurons of float32."""
+    return _dynamics(draw, _generator(draw), channels, False, steps, wide=False)
+
+
 def _generator(draw: Callable) -> np.random.Generator:
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
 
 def _small(operation: Operation, values: Values) -> bool:
     result = operation.result(values)
-    slots = result.slots if isinstance(result, Spikes) else 1
+    slots = 1 if isinstance(result, Real) else result.slots if isinstance(result, Spikes) else result.steps
     return math.prod(result.shape) <= MOST_POSITIONS and slots <= MOST_SLOTS
 
 
@@ -140,7 +161,9 @@ def _spiking_layer(
     fits = {
         n: v
         for n, v in values.items()
-        if n in exact and (isinstance(v, Spikes) or not integer or (v.limit is not None and v.limit <= 64))
+        if n in exact
+        and not isinstance(v, Reals)
+        and (isinstance(v, Spikes) or not integer or (v.limit is not None and v.limit <= 64))
     }
     if not fits:
         return None
@@ -251,8 +274,7 @@ def _pool(draw: Callable, name: str, values: Values, exact: set[str], integer: b
 
 
 def _repeat(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> Repeat | None:
-    spikes = [n for n, v in values.items() if isinstance(v, Spikes)]
-    return Repeat(name, draw(st.sampled_from(spikes)), draw(st.integers(1, 3))) if spikes else None
+    return Repeat(name, draw(st.sampled_from(sorted(values))), draw(st.integers(1, 3)))
 
 
 def _fields(values: Values) -> list[str]:
@@ -269,12 +291,12 @@ def _enlarge(draw: Callable, name: str, values: Values, exact: set[str], integer
         (n, like)
         for n, v in values.items()
         for like, other in values.items()
-        if isinstance(v, Real) and all(a >= b for a, b in zip(other.shape, v.shape, strict=True))
+        if isinstance(v, Real | Reals) and all(a >= b for a, b in zip(other.shape, v.shape, strict=True))
     ]
     if not pairs:
         return None
     source, like = draw(st.sampled_from(pairs))
-    return Enlarge(name, source, like, draw(st.sampled_from([1.0, 2.0])))
+    return Enlarge(name, source, like, draw(st.sampled_from([1.0, 2.0])), draw(st.booleans()))
 
 
 def _warp(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> Warp | None:
@@ -284,14 +306,137 @@ def _warp(draw: Callable, name: str, values: Values, exact: set[str], integer: b
     return Warp(name, *draw(st.sampled_from(pairs))) if pairs else None
 
 
+def _convolve(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> Convolve | None:
+    fits = {n: v for n, v in values.items() if n in exact}
+    if not fits:
+        return None
+    first = values[draw(st.sampled_from(sorted(fits)))]
+    same = [n for n, v in fits.items() if type(v) is type(first) and v.shape == first.shape]
+    if not isinstance(first, Real):
+        same = [n for n in same if values[n].steps == first.steps]  # type: ignore[union-attr]
+    return draw(convolutions(values, same, name))
+
+
+@st.composite
+def convolutions(draw: Callable, values: Values, sources: Sequence[str], name: str = "convolution") -> Convolve:
+    """A convolution of some of these sources, which are of one kind and shape."""
+    names = _some(draw, sources, least=1)
+    rng, channels = _generator(draw), sum(values[n].channels for n in names)
+    width = draw(_widths())
+    if draw(st.booleans()):  # depthwise
+        shape = values[names[0]].shape
+        kernel = tuple(2 * draw(st.integers(0, 1)) + 1 for _ in shape)
+        ones = (1,) * len(shape)
+        geometry, n_out = Geometry(kernel, ones, tuple(k // 2 for k in kernel), ones, channels), channels
+    else:
+        geometry, n_out = _geometry_and_outputs(draw, values[names[0]].shape, [channels], width)
+    synapses = _synapses(draw, rng, geometry, n_out, channels, names, draw(st.booleans()), wide=False)
+    factor = np.ldexp(rng.integers(1, 4, n_out), -2).astype(np.float32)
+    return Convolve(name, geometry, Synapses(names, synapses.weight, factor), _numbers(rng, (n_out,), np.float32, 3))
+
+
+def _fire(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> Fire | None:
+    currents = [n for n, v in values.items() if not isinstance(v, Spikes) and n in exact]
+    if not currents:
+        return None
+    value = values[draw(st.sampled_from(currents))]
+    source = next(n for n, v in values.items() if v is value)
+    steps = value.steps if isinstance(value, Reals) else draw(st.integers(1, 4))
+    return Fire(name, source, _dynamics(draw, _generator(draw), value.channels, False, steps, wide=False))
+
+
+def _add(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> Add | None:
+    reals = [n for n, v in values.items() if not isinstance(v, Spikes)]
+    if not reals:
+        return None
+    first = values[draw(st.sampled_from(reals))]
+    fits = [n for n in reals if (values[n].channels, values[n].shape) == (first.channels, first.shape)]
+    steps = {v.steps for n in fits if isinstance(v := values[n], Reals)}
+    if len(steps) > 1:
+        kept = draw(st.sampled_from(sorted(steps)))
+        fits = [n for n in fits if getattr(values[n], "steps", kept) == kept]
+    return Add(name, tuple(draw(st.lists(st.sampled_from(fits), min_size=2, max_size=3))))
+
+
+def _mean_steps(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> MeanSteps | None:
+    changing = [n for n, v in values.items() if isinstance(v, Reals)]
+    return MeanSteps(name, draw(st.sampled_from(changing))) if changing else None
+
+
+def _trio(draw: Callable, values: Values) -> tuple[tuple[str, str, str], Spikes] | None:
+    """Three binary trains of one type, any of them the same, and their type."""
+    binary = [n for n, v in values.items() if isinstance(v, Spikes) and v.levels == 1]
+    if not binary:
+        return None
+    value = values[draw(st.sampled_from(binary))]
+    q, k, v = (draw(st.sampled_from([n for n in binary if values[n] == value])) for _ in "qkv")
+    assert isinstance(value, Spikes)
+    return (q, k, v), value
+
+
+def _heads(draw: Callable, channels: int) -> int:
+    return draw(st.sampled_from([heads for heads in (1, 2, 3, 4) if channels % heads == 0]))
+
+
+def _attend(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> Attend | None:
+    found = _trio(draw, values)
+    return None if found is None else draw(attentions(*found, name))
+
+
+@st.composite
+def attentions(draw: Callable, names: tuple[str, str, str], value: Spikes, name: str = "attention") -> Attend:
+    """Attention over spikes of this type."""
+    subsets = st.lists(st.sampled_from(MAPS), min_size=1, unique=True).map(tuple)
+    outputs = tuple(draw(st.lists(subsets, min_size=1, max_size=4)))
+    rng, width = _generator(draw), len(outputs) * value.channels
+    factor, bias = (_numbers(rng, (width,), np.float32, 3) for _ in range(2))
+    axis = draw(st.sampled_from(["token", "channel"]))
+    power_of_two = math.prod(value.shape) & (math.prod(value.shape) - 1) == 0
+    mean = power_of_two and draw(st.booleans())
+    return Attend(name, *names, outputs, _heads(draw, value.channels), axis, mean, factor, bias)
+
+
+def _gate(draw: Callable, name: str, values: Values, exact: set[str], integer: bool | None) -> Gate | None:
+    found = _trio(draw, values)
+    return None if found is None else draw(gates(*found, name))
+
+
+@st.composite
+def gates(draw: Callable, names: tuple[str, str, str], value: Spikes, name: str = "gate") -> Gate:
+    """A gate over spikes of this type."""
+    counted, axis, heads = (
+        draw(st.sampled_from([names[:1], names[:2]])),
+        draw(st.sampled_from(["token", "channel"])),
+        _heads(draw, value.channels),
+    )
+    n, rng = heads if axis == "token" else value.channels, _generator(draw)
+    dynamics = _dynamics(draw, rng, n, False, value.steps, wide=False)
+    dynamics = replace(dynamics, thresholds=dynamics.thresholds[:1])
+    terms = value.channels // heads if axis == "token" else math.prod(value.shape)
+    mean = terms & (terms - 1) == 0 and draw(st.booleans())
+    factor, bias = (_numbers(rng, (n,), np.float32, 3) for _ in range(2))
+    return Gate(name, tuple(counted), names[2], heads, axis, mean, factor, bias, dynamics)
+
+
+def _fitting_makers(values: Values) -> list[Any]:
+    """Those that can find their sources: spikes first, then what needs values that are rare."""
+    if not any(isinstance(value, Spikes) for value in values.values()):
+        return [_spiking_layer, _spiking_layer, _fire]
+    rare = [_mean_steps, _mean_steps, _fire] if any(isinstance(value, Reals) for value in values.values()) else []
+    return [*rare, *([_integrate, _warp] if _fields(values) else []), *_MAKERS]
+
+
 _MAKERS: list[Any] = [
+    *[_convolve] * 2,
+    _fire,
+    _add,
+    *[_attend, _gate] * 2,
     *[_spiking_layer] * 3,
     *[_read_out] * 2,
     _quantize,
     _pool,
     _repeat,
-    _integrate,
-    *[_enlarge, _warp] * 2,
+    *[_enlarge] * 2,
 ]
 
 # ------------------------------------------------------------------------------------------------ what layers hold

@@ -13,14 +13,19 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import ParameterError, ProgramError
+from ...models.medspikeformer import MedSpikeFormer
 from ...models.spikereg import SpikeReg
 from ..program import Program
 from .builder import WEIGHTS, Weights
+from .medspikeformer import lower_medspikeformer
 from .spikereg import lower_spikereg
 
 __all__ = ["NETWORKS", "WEIGHTS", "Weights", "lower"]
 
-NETWORKS: dict[type, Callable[[Any, Weights], Program]] = {SpikeReg: lower_spikereg}
+NETWORKS: dict[type, Callable[[Any, Weights], Program]] = {
+    SpikeReg: lower_spikereg,
+    MedSpikeFormer: lower_medspikeformer,
+}
 
 
 def lower(network: Any, weights: Weights = "int8", facts: Mapping[str, Any] | None = None) -> Program:

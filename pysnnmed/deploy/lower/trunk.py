@@ -1,0 +1,181 @@
+"""What lowerings of networks with a membrane trunk share: real numbers at every step, the neurons that fire on them,
+convolutions of either, attention.
+
+Neurons charge with gain x + bias: both go into the weights of the convolution that makes the current, or into an affine
+map of their own where the trunk itself is the current. What one spike stands for, 1 or 1 / D, goes into the weights
+that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...decomposition import Axis, Outputs
+from ...neurons import Neuron
+from ...nn import BatchNorm
+from ..operations import (
+    EXACT_IN_FLOAT32,
+    Add,
+    Attend,
+    Convolve,
+    Enlarge,
+    Fire,
+    Gate,
+    Geometry,
+    MeanSteps,
+    Operation,
+    ReadOut,
+    Repeat,
+    Synapses,
+)
+from ..program import Program
+from ..quantize import LIMITS, float_dynamics, quantize
+from ..values import Real, Sizes, Spikes, Value
+from .builder import Weights
+from .cells import canonical, membrane
+from .real import Connections
+from .whole import quantize_within
+
+SPIKES = ".spikes"  # what follows the name of a layer in that of the spikes that it reads
+
+
+class TrunkBuilder:
+    """Collects the operations of a program, for weights of one type and T = `steps`; checks each as it comes.
+
+    `example` is a spatial shape of the inputs on which the layers fit together. Every method returns the name of the
+    value that it adds.
+    """
+
+    def __init__(self, inputs: Mapping[str, int], example: Sizes, multiple: int, weights: Weights, steps: int):
+        self.inputs, self.example, self.multiple = dict(inputs), example, multiple
+        self.weights, self.steps = weights, steps
+        self.operations: list[Operation] = []
+        self.values: dict[str, Value] = {name: Real(channels, example) for name, channels in inputs.items()}
+        self._worth: dict[str, float] = {}  # of one spike, by source
+
+    def program(self, *outputs: str) -> Program:
+        """The program that returns the values called `outputs`."""
+        return Program(self.inputs, tuple(self.operations), outputs, len(self.example), self.multiple, self.example)
+
+    def convolve(self, name: str, connections: Connections, source: str) -> str:
+        """The convolution of what `source` holds at each step."""
+        synapses = self._synapses(connections, source)
+        return self._add(Convolve(name, connections.geometry, synapses, connections.bias.astype(np.float32)))
+
+    def mean_of(self, name: str, connections: Connections, source: str) -> str:
+        """The convolution of the mean over all steps: real numbers that stay."""
+        if isinstance(self.values[source], Spikes):
+            synapses = self._synapses(connections, source, over_time=True)
+            synapses = replace(synapses, factor=synapses.factor / np.float32(self.steps))
+            return self._add(ReadOut(name, connections.geometry, synapses, connections.bias.astype(np.float32)))
+        return self.convolve(name, connections, self._add(MeanSteps(f"{name}.mean", source)))
+
+    def affine(self, name: str, scale: np.ndarray, shift: np.ndarray, source: str) -> str:
+        """scale x + shift for each channel of real numbers."""
+        n, ones = len(self.example), (1,) * len(self.example)
+        geometry = Geometry(ones, ones, (0,) * n, ones, groups=len(scale))
+        bias, factor = (array.astype(np.float32) for array in (shift, scale))
+        synapses = Synapses((source,), np.ones((len(scale), 1, *ones), np.float32), factor)
+        return self._add(Convolve(name, geometry, synapses, bias))
+
+    def norm(self, name: str, norm: BatchNorm, source: str) -> str:
+        """A batch norm of the trunk itself, which no convolution can take."""
+        return self.affine(name, *norm_numbers(norm), source)
+
+    def fire(self, name: str, source: str, neuron: Neuron) -> str:
+        """The spikes of neurons whose input is the real numbers of `source`."""
+        cell = canonical(name, neuron)
+        if cell.gain != 1 or cell.bias != 0:
+            n = self.values[source].channels
+            source = self.affine(f"{name}.current", np.full(n, cell.gain), np.full(n, cell.bias), source)
+        return self.fire_on(name, source, neuron)
+
+    def fire_on(self, name: str, source: str, neuron: Neuron) -> str:
+        """The same where `source` is their current, gain and bias included: see `current_of`."""
+        cell = canonical(name, neuron)
+        self._worth[name] = cell.unit
+        dynamics = float_dynamics(membrane(cell), self.steps, self.values[source].channels)
+        return self._add(Fire(name, source, dynamics))
+
+    def attend(
+        self,
+        name: str,
+        operands: Sequence[str],
+        outputs: Outputs,
+        heads: int,
+        axis: Axis,
+        factor: np.ndarray,
+        bias: np.ndarray,
+        mean: bool = False,
+    ) -> str:
+        """Sums of maps times V, or their means over the tokens, times `factor` [outputs C], plus `bias`."""
+        query, key, value = operands
+        factor, bias = factor.astype(np.float32), bias.astype(np.float32)
+        return self._add(Attend(name, query, key, value, outputs, heads, axis, mean, factor, bias))
+
+    def gate(
+        self,
+        name: str,
+        counted: Sequence[str],
+        value: str,
+        heads: int,
+        axis: Axis,
+        neuron: Neuron,
+        norm: BatchNorm | None = None,
+    ) -> str:
+        """The spikes of `value` where neurons fire that see the sum of others, or, with a norm, that of their mean."""
+        cell = canonical(name, neuron)
+        gates = heads if axis == "token" else self.values[value].channels
+        scale, shift = (np.ones(gates), np.zeros(gates)) if norm is None else norm_numbers(norm)
+        factor, bias = (a.astype(np.float32) for a in (scale * cell.gain, shift * cell.gain + cell.bias))
+        dynamics = float_dynamics(membrane(cell), self.steps, gates)
+        mean = norm is not None
+        return self._add(Gate(name, tuple(counted), value, heads, axis, mean, factor, bias, dynamics))
+
+    def sum(self, name: str, *terms: str) -> str:
+        return self._add(Add(name, terms))
+
+    def larger(self, name: str, source: str, like: str, linear: bool, align_corners: bool = False) -> str:
+        """Twice the size along every axis, which `like` has."""
+        if linear:
+            return self._add(Enlarge(name, source, like, 1.0, align_corners))
+        self._worth[name] = self._worth.get(source, 1.0)
+        return self._add(Repeat(name, source, 2))
+
+    def _synapses(self, connections: Connections, source: str, over_time: bool = False) -> Synapses:
+        value, weight = self.values[source], connections.weight.astype(np.float32)
+        worth = np.float32(self._worth.get(source, 1.0))
+        if self.weights == "float32":
+            return Synapses((source,), weight, np.full(len(weight), worth))
+        limit = LIMITS[self.weights]
+        if isinstance(value, Spikes):
+            slots = value.slots if over_time else value.levels
+            quantized = quantize_within(weight, limit, EXACT_IN_FLOAT32 // slots)
+        else:
+            quantized = quantize(weight, limit)
+        return Synapses((source,), quantized.q, (quantized.scale * worth).astype(np.float32))
+
+    def _add(self, operation: Operation) -> str:
+        self.values[operation.name] = operation.result(self.values)
+        self.operations.append(operation)
+        return operation.name
+
+
+def current_of(connections: Connections, name: str, neuron: Neuron) -> Connections:
+    """The convolution that makes the current of neurons, with their gain and bias in it."""
+    cell = canonical(name, neuron)
+    if cell.gain == 1 and cell.bias == 0:
+        return connections
+    gain = np.float32(cell.gain)
+    return replace(
+        connections, weight=connections.weight * gain, bias=(connections.bias * gain + cell.bias).astype(np.float32)
+    )
+
+
+def norm_numbers(norm: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
+    """(scale, shift) [C] of a batch norm in inference: norm(x) = scale x + shift."""
+    scale = norm.gamma.data / np.sqrt(norm.running_variance.data + norm.epsilon)
+    return scale, norm.beta.data - norm.running_mean.data * scale
