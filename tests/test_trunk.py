@@ -137,7 +137,7 @@ def test_neurons_fire_as_those_of_the_learning_world(backend, hard, stays, rng):
 def attention(draw, make):
     ndim = draw(st.integers(1, 3))
     shape = tuple(draw(st.integers(1, (9, 4, 3)[ndim - 1])) for _ in range(ndim))
-    value = Spikes(draw(st.integers(1, 9) | st.sampled_from([16, 33, 64])), shape, draw(st.integers(1, 2)))
+    value = Spikes(draw(st.integers(1, 9) | st.sampled_from([16, 33, 64])), shape, draw(st.integers(1, 5)))
     trains = [draw(programs.packed_values(value)) for _ in "qkv"]
     return draw(make(("q", "k", "v"), value)), value, trains
 
