@@ -14,7 +14,7 @@ from pysnnmed import kernels, synops
 from pysnnmed.decomposition import ACTIVE, HALVES, SEPARATE
 from pysnnmed.deploy import storage
 from pysnnmed.deploy.executor import Executor, execute
-from pysnnmed.deploy.lower import WEIGHTS, lower
+from pysnnmed.deploy.lower import lower
 from pysnnmed.deploy.operations import (
     Add,
     Attend,
@@ -29,8 +29,8 @@ from pysnnmed.deploy.operations import (
     Synapses,
 )
 from pysnnmed.deploy.program import Program
-from pysnnmed.deploy.values import Packed, Real, Reals, Spikes, pack, unpack
-from pysnnmed.errors import ProgramError
+from pysnnmed.deploy.values import Real, Reals, Spikes, pack, unpack
+from pysnnmed.errors import ProgramError, PysnnmedError
 from pysnnmed.models.medspikeformer import MedSpikeFormer, MedSpikeFormerConfig
 from pysnnmed.neurons import LIF
 from pysnnmed.nn import BatchNorm, Conv, Spiking
@@ -40,8 +40,9 @@ from pysnnmed.tensor import Tensor, no_grad
 from pysnnmed.testing import programs
 
 BACKENDS = kernels.available()
-SMALL_CHANGE = 64 * 2**10  # bytes of Python objects
+SMALL_CHANGE = 128 * 2**10  # bytes of Python objects
 STEPS = 3
+POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1))
 
 
 def generator(draw):
@@ -111,8 +112,6 @@ def test_a_convolution_of_reals_follows_its_equation_and_counts_its_macs(backend
     want, reached = expected(operation, frames)
     with kernels.use_backend(backend):
         out, nonzero = kernels.run("convolve_reals", operation, tuple(x[name] for name in operation.sources))
-        program = Program(dict.fromkeys("ab", 1), (), ("a",), len(values["a"].shape), example=values["a"].shape)
-        assert program
     np.testing.assert_array_equal(out, want)
     assert nonzero == sum(int(((f != 0) * r).sum()) for f, r in zip(frames, reached, strict=True))
     fan = [operation.geometry.fanout(values[n].shape, len(operation.bias)).total() for n in operation.sources]
@@ -138,7 +137,7 @@ def test_neurons_fire_as_those_of_the_learning_world(backend, hard, stays, rng):
 def attention(draw, make):
     ndim = draw(st.integers(1, 3))
     shape = tuple(draw(st.integers(1, (9, 4, 3)[ndim - 1])) for _ in range(ndim))
-    value = Spikes(draw(st.integers(1, 9) | st.sampled_from([16, 33, 64])), shape, draw(st.integers(1, 2)))
+    value = Spikes(draw(st.integers(1, 9) | st.sampled_from([16, 33, 64])), shape, draw(st.integers(1, 5)))
     trains = [draw(programs.packed_values(value)) for _ in "qkv"]
     return draw(make(("q", "k", "v"), value)), value, trains
 
@@ -254,7 +253,7 @@ def test_sums_means_and_larger_maps(backend, rng):
     x = rng.random((2, 4, 6), dtype=np.float32)
     operations = (
         Fire("s", "x", lif(2, beta=0.75, threshold=0.7)),
-        Convolve("c", Geometry((1, 1), (1, 1), (0, 0), (1, 1)), Synapses(("s",), rng.random((2, 2, 1, 1), np.float32), ones(2)), ones(2, 0)),
+        Convolve("c", POINT, Synapses(("s",), rng.random((2, 2, 1, 1), np.float32), ones(2)), ones(2, 0)),
         Add("a", ("c", "x", "c")),
         MeanSteps("m", "a"),
         Repeat("n", "a", 2),
@@ -306,9 +305,8 @@ CONFIGS = [
 
 def network_of(rng, size, dyadic=False, **options):
     """A network whose norms have seen images, and such images; or one of few dyadic numbers."""
-    config = MedSpikeFormerConfig(**{"widths": (4, 8, 16), "softmax_axes": ("channel",) * 3, **options})
-    if len(config.widths) == 2:
-        config = replace(config)
+    widths = options.get("widths", (4, 8, 16))
+    config = MedSpikeFormerConfig(**{**options, "widths": widths, "softmax_axes": ("channel",) * len(widths)})
     network = MedSpikeFormer(config, rng)
     shape = (2, 3, *[size] * config.ndim)
     images = (rng.integers(0, 17, shape) / 16).astype(np.float32)
@@ -327,7 +325,7 @@ def on_the_grid(network, rng):
     for module in modules(network):
         if isinstance(module, BatchNorm):
             n = module.channels
-            module.epsilon = 0.0
+            module.epsilon = 1e-30  # next to 1 it vanishes in float32
             module.gamma.data = ones(n)
             module.beta.data = (rng.integers(-1, 3, n) / 2).astype(np.float32)
             module.running_mean.data, module.running_variance.data = ones(n, 0), ones(n)
@@ -375,7 +373,7 @@ def test_a_program_computes_what_its_network_does(options, rng):
 @pytest.mark.parametrize("options", [c for c in CONFIGS if c.get("mode") != "paper"], ids=str)
 def test_spikes_of_dyadic_networks_are_equal(options, rng):
     network, image = network_of(rng, 8, dyadic=True, **options)
-    for weights in WEIGHTS:
+    for weights in ("float32", "int8"):
         logits, spikes, run = both_worlds(network, image, weights)
         first = [n for n in spikes if n.startswith("stages.0")]
         assert any(0 < spikes[name].mean() < 1 for name in first)
@@ -393,21 +391,30 @@ def test_whole_weights_stay_near(weights, flips, rng):
     assert np.corrcoef(run.outputs["logits"].ravel(), logits.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("options", [{}, {"attention": "spiking"}, {"attention": "spike-driven"}], ids=str)
-def test_counts_are_those_of_the_meter_of_the_learning_world(options, rng):
-    """SynOps of every convolution and attention that sees spikes; the MACs of the others, once where nothing changes."""
-    network, image = network_of(rng, 8, dyadic=True, **options)
-    _, _, run = both_worlds(network, image)
+@pytest.mark.parametrize("options", [{}, {"attention": "spiking"}, {"attention": "qk-token"}], ids=str)
+def test_additions_are_those_that_the_spikes_of_the_learning_world_cause(options, rng):
+    """Attention as the meter of that world counts it, every convolution from the spikes that enter it."""
+    network, image = network_of(rng, 16, **options)
+    _, spikes, run = both_worlds(network, image)
     with no_grad(), synops.count_synops() as meter:
         network(Tensor(image))
-    ours, theirs = run.report.total, meter.report().total
-    assert ours.synops > 0
-    convolutions_of_spikes = sum(layer.synops for layer in run.report.layers if "attend" not in layer.name)
-    assert convolutions_of_spikes <= ours.synops
-    assert abs(ours.events - theirs.events) <= ours.events
-    named = {layer.name for layer in run.report.layers if layer.macs}
-    assert {"stages.0.embedding", "pools.0", "decoders.0.up.synapses", "logits"} <= named
-    assert run.report.ann_macs > 0
+    layers = {layer.name: layer for layer in run.report.layers}
+    attention = [name for name in layers if name.endswith((".attend", ".attention.out.spikes"))]
+    found = sum(layers[name].synops for name in attention)
+    assert found == meter.report().total.synops > 0
+    program, counted = lower(network, "float32"), 0
+    for operation in program.operations:
+        source = operation.sources[0].removesuffix(".spikes")
+        if isinstance(operation, Convolve) and source in spikes:
+            fan = operation.geometry.fanout(spikes[source].shape[2:], len(operation.bias))
+            want = synops.count_spikes(spikes[source], fan)
+            layer = layers[operation.name]
+            assert (layer.events, layer.synops, layer.int_macs) == want
+            assert layer.macs == 0 < layer.ann_macs
+            counted += 1
+    assert counted == sum(1 for name in spikes if not name.endswith((".q", ".k", ".v")))
+    trunk = {layer.name for layer in run.report.layers if layer.macs}
+    assert {"stages.0.embedding", "stages.1.attention.q", "pools.0", "decoders.0.up.synapses", "logits"} <= trunk
 
 
 def test_a_batch_is_its_samples_and_threads_change_nothing(rng):
@@ -439,8 +446,8 @@ def test_a_run_takes_the_planned_memory(options, rng):
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    assert plan.peak <= peak + 4 * SMALL_CHANGE
-    assert peak <= plan.peak + 4 * SMALL_CHANGE
+    assert plan.peak <= peak + SMALL_CHANGE
+    assert peak <= plan.peak + SMALL_CHANGE
 
 
 @pytest.mark.parametrize("options", [{}, {"attention": "qk-channel"}], ids=str)
@@ -458,29 +465,27 @@ def test_programs_are_kept_in_files(options, tmp_path, rng):
         damaged = bytearray(content)
         damaged[place] ^= 1 << int(rng.integers(8))
         (tmp_path / "b.safetensors").write_bytes(damaged)
-        try:
-            assert storage.to_text(storage.load_program(tmp_path / "b.safetensors"))[0] == storage.to_text(program)[0]
-        except Exception as error:
-            assert type(error).__module__ == "pysnnmed.errors"
+        with pytest.raises(PysnnmedError):
+            storage.load_program(tmp_path / "b.safetensors")
 
 
 SPIKES = {"s": Spikes(4, (4, 4), 2), "t": Spikes(4, (4, 4), 3), "n": Spikes(4, (4, 4), 2, 2)}
 REALS = {"x": Real(4, (4, 4)), "r": Reals(4, (4, 4), 2), "u": Reals(4, (4, 4), 3), "w": Reals(3, (4, 4), 2)}
-POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1))
 
 
 def point(*sources, weight=None, factor=None, bias=None):
     weight = ones((2, 4 * len(sources), 1, 1)) if weight is None else weight
-    return Convolve("op", POINT, Synapses(sources, weight, ones(2) if factor is None else factor), ones(2) if bias is None else bias)  # fmt: skip
+    factor, bias = (ones(2) if array is None else array for array in (factor, bias))
+    return Convolve("op", POINT, Synapses(sources, weight, factor), bias)
 
 
-def attends(q="s", k="s", v="s", outputs=HALVES, heads=2, axis="token", factor=None, bias=None):
+def attends(q="s", k="s", v="s", outputs=HALVES, heads=2, axis="token", factor=None):
     n = len(outputs) * 4
-    return Attend("op", q, k, v, outputs, heads, axis, False, ones(n) if factor is None else factor, ones(n) if bias is None else bias)  # fmt: skip
+    return Attend("op", q, k, v, outputs, heads, axis, False, ones(n) if factor is None else factor, ones(n))
 
 
-def gated(counted=("s",), value="s", heads=2, axis="token", factor=None, dynamics=None):
-    return Gate("op", counted, value, heads, axis, False, ones(2) if factor is None else factor, ones(2), lif(2, 2) if dynamics is None else dynamics)  # fmt: skip
+def gated(counted=("s",), axis="token", dynamics=None):
+    return Gate("op", counted, "s", 2, axis, False, ones(2), ones(2), lif(2, 2) if dynamics is None else dynamics)
 
 
 REFUSED = {
@@ -547,4 +552,3 @@ def test_the_report_of_a_batch_is_the_sum_of_its_samples(rng):
         if name not in ("name", "steps") and not name.startswith("spike_bytes"):
             assert n == sum(getattr(part.report.total, name) for part in parts), name
     assert whole.literal == {name: sum(part.literal[name] for part in parts) for name in whole.literal}
-    assert Packed

@@ -114,8 +114,8 @@ def _enlarge(operation: Enlarge, values: Values, arrays: Arrays, scratch: np.nda
     lead = 1 if isinstance(values[operation.source], Real) else values[operation.source].channels
     for frame, out in zip(arrays[operation.source], arrays[operation.name], strict=True):
         images = frame.reshape(1, lead, *values[operation.source].shape)
-        larger = kernels.run("upsample_linear_forward", images, shape, operation.align_corners)
-        np.multiply(larger.reshape(out.shape), gain, out=out)
+        arguments = (images, shape, operation.align_corners)
+        np.multiply(kernels.run("upsample_linear_forward", *arguments).reshape(out.shape), gain, out=out)
 
 
 def _warp(operation: Warp, values: Values, arrays: Arrays, scratch: np.ndarray | None) -> None:

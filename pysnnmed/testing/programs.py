@@ -414,7 +414,8 @@ def gates(draw: Callable, names: tuple[str, str, str], value: Spikes, name: str 
     dynamics = replace(dynamics, thresholds=dynamics.thresholds[:1])
     terms = value.channels // heads if axis == "token" else math.prod(value.shape)
     mean = terms & (terms - 1) == 0 and draw(st.booleans())
-    factor, bias = (_numbers(rng, (n,), np.float32, 3) for _ in range(2))
+    factor = np.ldexp(rng.integers(1, 4, n), -2).astype(np.float32)
+    bias = _numbers(rng, (n,), np.float32, 3)
     return Gate(name, tuple(counted), names[2], heads, axis, mean, factor, bias, dynamics)
 
 
