@@ -386,7 +386,7 @@ def test_read_outs_give_what_their_equation_says(data):
     g = data.draw(geometries())
     shape = data.draw(shapes(g))
     sizes = [data.draw(st.sampled_from(CHANNELS)) for _ in range(data.draw(st.integers(1, 2)))]
-    n_out = data.draw(st.sampled_from((1, 2, 3, 16, 65)))
+    n_out = data.draw(st.sampled_from((1, 2, 3, 12, 16, 65)))
     kind = data.draw(st.sampled_from((np.int8, np.int16, np.float32)))
     rate = data.draw(st.sampled_from((0.0, 0.13, 1.0)))
     arrays = [(rng.random((data.draw(st.integers(1, 6)), c, *shape)) < rate).astype(np.uint8) for c in sizes]
@@ -397,12 +397,33 @@ def test_read_outs_give_what_their_equation_says(data):
     memory = np.empty(need + 64, np.uint8)
     start = -memory.ctypes.data % 64
     packed = tuple(Packed(pack(bits), bits.shape[1]) for bits in arrays)
-    values, executed = kernels.read_out(operation, packed, scratch=memory[start : start + need])
+    token = threads.limit.set(data.draw(st.sampled_from((1, 2, 3))))
+    try:
+        values, executed = kernels.read_out(operation, packed, scratch=memory[start : start + need])
+    finally:
+        threads.limit.reset(token)
     x = np.concatenate([values_of(bits, 1)[0] for bits in arrays])
     sums = dense_conv(x.astype(np.float64), weight.astype(np.float64), g).astype(np.float32)  # exact
     assert np.array_equal(values, per_channel(factor, g.ndim) * sums + per_channel(bias, g.ndim))
     assert executed.events == sum(int(bits.sum()) for bits in arrays)
     assert executed.synops == sum(reached(bits, g, n_out) for bits in arrays)
+
+
+@pytest.mark.parametrize("n_out", [3, 12])
+def test_read_outs_of_few_and_many_channels_are_the_same_for_every_number_of_threads(n_out, rng):
+    same = Geometry((3, 3), (1, 1), (1, 1), (1, 1))
+    weight = rng.integers(-9, 10, (n_out, 4, 3, 3)).astype(np.int8)
+    synapses = Synapses(("a",), weight, np.ones(n_out, np.float32))
+    words = Packed(pack((rng.random((2, 4, 16, 16)) < 0.3).astype(np.uint8)), 4)
+    found = []
+    for n_threads in (1, 2, 3):
+        token = threads.limit.set(n_threads)
+        try:
+            found.append(kernels.read_out(ReadOut("head", same, synapses, np.zeros(n_out, np.float32)), (words,))[0])
+        finally:
+            threads.limit.reset(token)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 # ------------------------------------------------------------------------------------------- pooling and repetition

@@ -183,7 +183,7 @@ def spike_sums(
         (np.ascontiguousarray(source.words).reshape(-1), (*plane.size, source.words.shape[-1]), n)
         for source, n in zip(sources, levels, strict=True)
     )
-    events = sum(map(_events, sources))
+    events = sum(map(events_of, sources))
     # of a row of outputs, on average: the share of its leading taps inside the volume, and the events of a column
     share = plane.seen_by_rows * plane.size[0] * plane.size[1] / (plane.rows * plane.kernel[0] * plane.kernel[1])
     per_column = events * plane.seen_by_rows / (steps * slots * plane.rows * plane.width)
@@ -195,7 +195,7 @@ def spike_sums(
     return SpikeSums(plane, weights, laid, steps, slots, way, onto, events, tables)
 
 
-def _events(source: Packed) -> int:
+def events_of(source: Packed) -> int:
     """Set bits of all words."""
     words = np.ascontiguousarray(source.words).reshape(-1)
     if words.nbytes % 8 == 0:

@@ -15,7 +15,7 @@ import numpy as np
 from .. import numpy_kernels, threads
 from ..packed import Executed, Packed
 from ..shifted_rows import Sizes
-from .events import _events
+from .spike_sums import events_of
 from .layouts import empty
 from .row_convolution import add_rows_of, reached
 from .tap_sums import add_spikes
@@ -41,7 +41,7 @@ def convolve_spikes(
     for i, source in enumerate(sources):
         connections += add_spikes(operation, source, first, steps, out, i == 0, i == len(sources) - 1)
         first += source.channels
-        events += _events(source)
+        events += events_of(source)
     return out, Executed(events, connections * len(operation.bias))
 
 
