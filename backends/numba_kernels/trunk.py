@@ -15,9 +15,9 @@ import numpy as np
 from .. import numpy_kernels, threads
 from ..packed import Executed, Packed
 from ..shifted_rows import Sizes
-from .spike_sums import events_of
 from .layouts import empty
 from .row_convolution import add_rows_of, reached
+from .spike_sums import events_of
 from .tap_sums import add_spikes
 from .tile_sums import add_tiles, room_bytes
 from .unpacking import unpack_step
