@@ -281,7 +281,7 @@ def test_small_grids_have_fewer_resolutions():
         assert refined(fixed, moving, nothing(shape), 1)[1].levels == levels
 
 
-@pytest.mark.parametrize(("backend", "per_voxel"), [("numba", 120), ("numpy", 220)])
+@pytest.mark.parametrize(("backend", "per_voxel"), [("numba", 140), ("numpy", 220)])
 def test_memory_is_bounded(backend, per_voxel):
     if backend not in kernels.available():
         pytest.skip("needs numba")

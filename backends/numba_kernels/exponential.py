@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import factorial
+from math import exp, factorial
 from typing import NamedTuple
 
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -66,3 +66,7 @@ def exp_of_negative(typing_context, x):
         return builder.select(near, builder.fmul(total, power), below)
 
     return x(x), generate
+
+
+if config.DISABLE_JIT:  # loops that are interpreted cannot call an intrinsic
+    exp_of_negative = exp
