@@ -1,4 +1,4 @@
-"""The ground that all variants stand on: pictures, one teacher for each seed, and the runs, each in a folder of its own.
+"""The ground that all variants stand on: pictures, a teacher for each seed, and runs, each in a folder of its own.
 
 All seeds learn from the same pictures and are judged on the same held-out ones: a seed is the first weights and the
 order of the pictures. Variants of a seed see the same pictures in the same order and have the same teacher, so that

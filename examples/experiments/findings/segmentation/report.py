@@ -1,4 +1,4 @@
-"""results/runs.csv, a row for each run that is done, and RESULTS.md, made of it: partial as long as runs are missing."""
+"""results/runs.csv, a row for each run that is done, and RESULTS.md, made of it, of whatever is there."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ Made by `examples/experiments/segmentation.py` from `results/runs.csv`; only the
 **Found** are written by hand. Pictures, networks and lengths of training are far smaller than the paper's: what holds
 here need not hold there."""
 
-READING = """IoU is that of the foreground, a mean over the held-out pictures at the size that the network sees, after the last step
-of training, threshold 0.5; pooled IoU counts all pixels together; Dice is a mean over pictures. Values: mean ± standard
-deviation over seeds. Differences: mean ± standard error of the paired differences, seed by seed, over n seeds; with
-n = 3 the 95 % interval of Student is 4.3 standard errors to each side, and nothing is corrected for the number of
-comparisons. Networks of a seed see the same pictures in the same order. Rate: spikes for each neuron and step. SynOps
-and MACs: exact counts of the program with float32 weights for one picture, all T steps, attention by its linear form;
-the trunk is real, so that its convolutions are MACs. Seconds: of training, without the teacher's."""
+READING = """\
+Scores are of the foreground at the size that the network sees, after the last step of training, threshold 0.5: IoU per
+image and Dice are means over the held-out pictures, pooled IoU counts all pixels together. Values: mean ± standard
+deviation over seeds. Differences of IoU per image: mean ± standard error of the paired differences, seed by seed, over
+n seeds; for n = 3 the 95 % interval of Student's t is 4.3 standard errors to each side, and nothing is corrected for
+the number of comparisons. Networks of a seed see the same pictures in the same order.
+
+Rate: spikes for each neuron and step. SynOps and MACs: exact counts of the program with float32 weights, mean over the
+held-out pictures, all T steps, attention by its linear form; the trunk is real, so that its convolutions are MACs.
+Parameters: with the mask heads that only training uses. Seconds: of training on the machine of the runs, without the
+teacher's; they tell ratios at best."""
 
 PICTURES = {
-    "pictures": "HAM10000 (Tschandl et al. 2018) is licensed CC BY-NC 4.0, for research only: weights trained on it are "
-    "not shipped. This copy has no ids of lesions: it is split by the hash of the pictures' names, copies of one "
+    "pictures": "HAM10000 (Tschandl et al. 2018) is licensed CC BY-NC 4.0, for research only: weights trained on it "
+    "are not shipped. This copy has no ids of lesions: it is split by the hash of the pictures' names, copies of one "
     "picture on one side, and pictures of one lesion may be on both.",
     "lesions": "They are generated, none is of a patient.",
 }
@@ -127,8 +131,8 @@ def _setting(setting: dict[str, Any], rows: Sequence[Row]) -> str:
             f"* Pictures: {size} pixels, {data['test']} held out, the same for all seeds. {PICTURES[data['kind']]}",
             f"* Network: widths {widths}, {network['heads']} heads, T = {network['steps']}, mode sound.",
             f"* Training: {_stage(recipe['teacher'])} for the teacher, {_stage(recipe['student'])} for the spiking "
-            "networks; AdamW, cosine decay; BCE and Dice, and the alignment at weight 1; flips, rotations and colours "
-            "changed at random.",
+            "networks; AdamW, cosine decay; BCE and Dice, and the alignment at weight 1; pictures mirrored, turned by "
+            "quarters, scaled, and changed in brightness and contrast at random.",
             f"* Backend {setting['backend']}, float32, one thread.",
         ]
     )
