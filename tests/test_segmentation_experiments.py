@@ -63,8 +63,10 @@ def test_the_reference_is_what_the_tables_call_it(recipe):
         True,
         4,
     )
-    assert (loss.alignment, loss.kind, loss.kl, loss.l2, loss.stages) == (1, "bernoulli", 1, 1, ())
-    assert recipe.data.test == (160 if recipe is FULL else 4)
+    assert (loss.alignment, loss.kind, loss.kl, loss.l2) == (1, "bernoulli", 1, 1)
+    assert loss.stages == (() if recipe is FULL else (0, 1))  # the last one
+
+    assert recipe.data.test == (160 if recipe is FULL else 2)
 
 
 def test_variants_have_nearly_equal_size_but_for_spike_convolutions():
@@ -380,6 +382,9 @@ def test_the_script_runs_resumes_and_refuses(tmp_path):
     tables = script("tables")
     assert tables.returncode == 0
     assert first.stdout.endswith(tables.stdout)
+    no_data = script("all")
+    assert no_data.returncode != 0
+    assert "give their folder with --data" in no_data.stderr
     refused = script("steps", "--quick", "--seeds", "2")
     assert refused.returncode != 0
     assert "has results of another recipe, seeds or backend" in refused.stderr

@@ -43,6 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.data,
         report=lambda line: print(line, flush=True),
     )
+    bench.report(f"{len(bench.cases.training)} pictures to learn from, {len(bench.cases.held_out)} held out")
     claim(out, recipe, seeds, backend)
     names = list(EXPERIMENTS) if ALL in arguments.names else arguments.names
     with kernels.use_backend(backend), kernels.use_threads(1):
