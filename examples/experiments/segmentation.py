@@ -4,8 +4,9 @@
 
 DIR of --data is HAM10000, images/ and masks/. DIR of --out gets results/runs.csv, a row for each run that is done, and
 RESULTS.md, made of it; the runs lie in DIR/runs, and one that was killed goes on from there. Started a second time with
-the same --out, beside the first, the two share the work. `tables` writes RESULTS.md again. `--quick` runs at toy length
-on generated lesions and needs no data. Needs the extra `jit` for speed.
+the same --out, beside the first, the two share the work, a thread each. `tables` writes RESULTS.md again, with what
+DIR/sentences.toml says: NAME = "what was found", note = "of all". `--quick` runs at toy length on generated lesions and
+needs no data. Needs the extra `jit` for speed.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def table(experiment: Experiment, rows: Sequence[Row]) -> str:
     for label, variant in experiment.lines.items():
         lines.append(_line(label, where(rows, variant=variant.name), [] if variant == REFERENCE else known))
     header = (
-        experiment.title.lower(),
+        experiment.name.replace("-", " "),
         "IoU per image",
         f"minus *{reference}*",
         "pooled IoU",
