@@ -1,4 +1,4 @@
-"""The findings of the SpikeReg paper (arXiv 2605.25144) as experiments, one file each.
+"""The findings of the SpikeReg paper (arXiv 2605.25144) as experiments, one file each; `segmentation` has others.
 
 An experiment has a NAME, a TITLE, an ABOUT that says what is compared and what the paper says, `run(bench) -> rows`,
 one row for each scored pair or count, and `section(rows) -> Markdown`, made from the rows alone.

@@ -1,5 +1,7 @@
 """RESULTS.md: the tables of all experiments that a folder has results of, and what they ran on.
 
+`claim` and `assembled` serve every folder of experiments; the rest is about those of registration.
+
 The folder holds `results/setting.json`, what the recipe's file says, seeds and backend of all of them,
 `results/NAME.csv`, the rows of an experiment, and perhaps `sentences.toml`: what a person makes of the results that lie
 beside it, NAME = "sentences", and of all of them together, note = "sentences".
@@ -10,9 +12,9 @@ from __future__ import annotations
 import json
 import textwrap
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pysnnmed.data.files import write_text
 from pysnnmed.errors import ParameterError
@@ -48,20 +50,40 @@ def claim(out: Path, recipe: Path, seeds: Sequence[int], backend: str) -> None:
     write_text(note, text)
 
 
+class Section(NamedTuple):
+    """An experiment in the document: its number and name, what it is about, its table."""
+
+    number: int
+    name: str
+    title: str
+    about: str
+    table: str
+
+
 def document(out: Path) -> str:
     """The text of RESULTS.md."""
-    results = out / "results"
-    parts = [INTRODUCTION, _setting(json.loads((results / "setting.json").read_text(encoding="utf-8"))), READING]
-    sentences = _sentences(out)
+    sections = (
+        Section(number, name, experiment.TITLE, experiment.ABOUT, experiment.section(read_rows(path)))
+        for number, (name, experiment) in enumerate(EXPERIMENTS.items(), start=1)
+        if (path := out / "results" / f"{name}.csv").exists()
+    )
+    return assembled(out, [INTRODUCTION, _setting(setting_of(out)), READING], sections)
+
+
+def setting_of(out: Path) -> dict[str, Any]:
+    """What `claim` wrote."""
+    return json.loads((out / "results" / "setting.json").read_text(encoding="utf-8"))
+
+
+def assembled(out: Path, opening: Sequence[str], sections: Iterable[Section]) -> str:
+    """A document: its opening, the note and the findings of `sentences.toml` in `out`, the sections."""
+    parts, sentences = list(opening), _sentences(out)
     if NOTE in sentences:
         parts.append(_filled(f"**Note.** {sentences[NOTE]}"))
-    for number, (name, experiment) in enumerate(EXPERIMENTS.items(), start=1):
-        path = results / f"{name}.csv"
-        if not path.exists():
-            continue
-        parts += [f"## {number}. {experiment.TITLE}", _filled(experiment.ABOUT), experiment.section(read_rows(path))]
-        if name in sentences:
-            parts.append(_filled(f"**Found.** {sentences[name]}"))
+    for section in sections:
+        parts += [f"## {section.number}. {section.title}", _filled(section.about), section.table]
+        if section.name in sentences:
+            parts.append(_filled(f"**Found.** {sentences[section.name]}"))
     return "\n\n".join(parts) + "\n"
 
 

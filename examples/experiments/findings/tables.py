@@ -87,6 +87,11 @@ def over_seeds(rows: Sequence[Row], column: str) -> np.ndarray:
     return np.array([np.mean([table[pair, seed] for seed in seeds]) for pair in pairs], np.float64)
 
 
+def by_seed(rows: Sequence[Row], column: str) -> dict[int, float]:
+    """{seed: value} of rows that are one for each seed."""
+    return {int(row["seed"]): float(row[column]) for row in rows if column in row}
+
+
 # ------------------------------------------------------------------------------------------------------ as text
 
 
@@ -115,6 +120,16 @@ def difference(rows: Sequence[Row], reference: Sequence[Row], column: str = "dic
     by_seed, (low, high) = over_pairs(rows, column) - over_pairs(reference, column), compared.interval
     deviation = f" ± {by_seed.std(ddof=1):.4f}" if by_seed.size > 1 else ""
     return f"{compared.difference:+.4f}{deviation} [{low:+.4f}, {high:+.4f}], p = {compared.t_test.p:.2g}"
+
+
+def paired_by_seed(rows: Sequence[Row], reference: Sequence[Row], column: str) -> str:
+    """Mean difference of rows that are one for each seed, seed by seed, its standard error, and how many seeds."""
+    ours, theirs = by_seed(rows, column), by_seed(reference, column)
+    both = np.array([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+    if not both.size:
+        return "–"
+    error = f" ± {both.std(ddof=1) / math.sqrt(both.size):.4f}" if both.size > 1 else ""
+    return f"{both.mean():+.4f}{error} (n = {both.size})"
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
