@@ -20,19 +20,30 @@ def test_the_example_of_a_broken_neuron_ends_in_the_error_it_promises():
     assert promised in done.stderr
 
 
-def test_the_example_registers_a_pair(tmp_path):
-    (example,) = (block for block in EXAMPLES if "pysnnmed.register" in block)
+def said_by(call, folder):
+    """What the example with this call prints, run in `folder`."""
+    (example,) = (block for block in EXAMPLES if call in block)
     assert len(example.splitlines()) <= 15
     done = subprocess.run(
         [sys.executable, "-c", example],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)},
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    before, after = map(float, re.findall(r"Dice ([\d.]+) -> ([\d.]+)", done.stdout)[0])
+    return done.stdout
+
+
+def test_the_example_segments_a_picture(tmp_path):
+    (overlap,) = map(float, re.findall(r"IoU ([\d.]+)", said_by("pysnnmed.segment", tmp_path)))
+    assert overlap >= 0.7
+    assert (tmp_path / "mask.png").exists()
+
+
+def test_the_example_registers_a_pair(tmp_path):
+    before, after = map(float, re.findall(r"Dice ([\d.]+) -> ([\d.]+)", said_by("pysnnmed.register", tmp_path))[0])
     assert after - before >= 0.15
     assert {p.name for p in tmp_path.glob("*.nii.gz")} == {"moved.nii.gz", "warp.nii.gz"}
 

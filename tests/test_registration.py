@@ -129,6 +129,14 @@ def pair_of_images(seed):
     return pair, Image(pair.moving, np.eye(4)), Image(pair.fixed, np.eye(4))
 
 
+LICENCES = {
+    "brain": "Apache License 2.0",
+    "hippocampus": "CC BY-SA 4.0",
+    "hippocampus-seg": "CC BY-SA 4.0",
+    "lesions": "(MIT)",
+}
+
+
 def test_shipped_weights_are_small_and_documented():
     assert "hippocampus" in shipped()
     for name in shipped():
@@ -136,7 +144,7 @@ def test_shipped_weights_are_small_and_documented():
         assert card.path.stat().st_size < 2_000_000
         note = card.path.with_name(name.removesuffix("-teacher") + ".md").read_text()
         assert "## Source and licence" in note
-        assert {"hippocampus": "CC BY-SA 4.0", "brain": "Apache License 2.0"}[name.removesuffix("-teacher")] in note
+        assert LICENCES[name.removesuffix("-teacher")] in note
         assert f"{network.n_parameters:,} parameters" in note or f"| {network.n_parameters:,} |" in note
 
 
