@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,21 @@ def run(arguments: argparse.Namespace) -> None:
         say(json.dumps(facts))
         return
     program = facts.pop("program", None)
-    width = max(map(len, facts))
-    for key, value in facts.items():
+    lines = dict(_flat(facts))
+    width = max(map(len, lines))
+    for key, value in lines.items():
         say(f"{key:<{width}}  {value}")
     if program:
         say("\n" + program_table(program))
+
+
+def _flat(facts: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Facts of facts by names with dots."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{within}{key}.")
+        else:
+            yield f"{within}{key}", value
 
 
 def _program_facts(arguments: argparse.Namespace, network: str) -> dict[str, Any] | None:
