@@ -48,6 +48,17 @@ def require_same_names(title: str, owner: str, own: Set[str], given: Set[str]) -
         )
 
 
+def reason_of_one(error: Exception) -> str:
+    """Why one case of many failed, to be told while the others go on.
+
+    Bad input, a file that cannot be read, too little memory are reasons of one case. A missing package or a file that
+    cannot be written would meet all others too: these are raised again.
+    """
+    if isinstance(error, FileError | MissingExtraError):
+        raise error
+    return str(error) or type(error).__name__
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import an optional dependency, or say which extra installs it.
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import ParameterError, PysnnmedError, ShapeError
+from .gradient_memory import ALONE, add_taken, sole_access
 from .operators import Operators
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -118,63 +119,17 @@ class Tensor(Operators):
                 if tensor.grad is not None:
                     tensor.grad = np.asarray(tensor.grad + g)
                 else:  # copied where somebody else can reach it: gradients may share their memory
-                    tensor.grad = g if sys.getrefcount(g) <= _ALONE and _sole_access(g) else np.array(g)
+                    tensor.grad = g if sys.getrefcount(g) <= ALONE and sole_access(g) else np.array(g)
                 continue
             call, tensor.call = tensor.call, _FREED  # drops the saved arrays as soon as they have been used
             del tensor
             grads = call.gradients(g)
             for i, parent in enumerate(call.parents):
-                parent_grad, grads[i] = grads[i], None
-                if parent_grad is not None:
-                    key = id(parent)
-                    if key in pending:  # added up in the memory of one of them, if nobody else can reach it
-                        held = pending.pop(key)
-                        if sys.getrefcount(held) <= _ALONE and _ours_to_change(held):
-                            held += parent_grad
-                        elif sys.getrefcount(parent_grad) <= _ALONE and _ours_to_change(parent_grad):
-                            parent_grad += held
-                            held = parent_grad
-                        else:
-                            held = np.asarray(held + parent_grad)
-                        pending[key] = held
-                        del held
-                    else:
-                        pending[key] = parent_grad
-                del parent, parent_grad  # leaves `pending` as the only holder
+                add_taken(pending, id(parent), grads, i)
+            del parent  # leaves `pending` as the only holder
 
 
 Operand: TypeAlias = Tensor | ArrayLike  # what an operation accepts: a tensor, an array, a number
-
-
-def _references_of_a_local() -> int:
-    array = np.empty(0)
-    return sys.getrefcount(array)
-
-
-_ALONE = _references_of_a_local()  # of an array that one variable holds: 2, in a Python that counts the argument too
-
-
-def _ours_to_change(array: np.ndarray) -> bool:
-    """Whether an array that nobody else holds may be written to: not so if others reach its memory, or if it repeats
-    one element, as broadcasting makes them."""
-    return array.flags.writeable and _sole_access(array)
-
-
-def _sole_access(array: np.ndarray) -> bool:
-    """Whether no other array reaches the memory of this one: it owns it or has it on loan (see backends.buffers), or is
-    another shape of an array that does and that nobody else holds."""
-    while isinstance(array, np.ndarray):  # not so for a sum of numbers
-        base = array.base
-        if base is None:
-            return True
-        if sys.getrefcount(base) > _ALONE + 1:  # `array.base` and `base`
-            return False
-        if getattr(base, "sole_access", False):
-            return True
-        if not (isinstance(base, np.ndarray) and array.flags.c_contiguous and array.nbytes == base.nbytes):
-            return False  # it repeats elements or is a part, which would keep the whole in memory
-        array = base
-    return False
 
 
 def _users_first(root: Tensor) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from small_programs import two_layers
 
 from pysnnmed import kernels, synops
 from pysnnmed.deploy.executor import Executor, execute
@@ -16,24 +17,18 @@ from pysnnmed.deploy.operations import (
     Add,
     Attend,
     Convolve,
-    Dynamics,
     Enlarge,
     Fire,
     Gate,
-    Geometry,
     Integrate,
     MeanSteps,
     Pool,
-    Quantize,
     ReadOut,
-    Repeat,
     SpikingLayer,
-    Synapses,
     Warp,
 )
 from pysnnmed.deploy.program import Program
 from pysnnmed.deploy.values import Packed, Real, Reals, Spikes, pack, unpack
-from pysnnmed.errors import ProgramError
 from pysnnmed.resample import upsample_linear
 from pysnnmed.tensor import Tensor
 from pysnnmed.testing import programs
@@ -350,33 +345,6 @@ def test_one_executor_serves_several_threads():
 # ----------------------------------------------------------------------------------------------------- what it says
 
 
-def two_layers(T=3):
-    rng = np.random.default_rng(1)
-    geometry = Geometry((3, 3), (1, 1), (1, 1), (1, 1))
-
-    def neurons(n):
-        numbers = np.arange(1, n + 1, dtype=np.int32)
-        return Dynamics(T, 4 * numbers[None], 3 * numbers, numbers, 0 * numbers, leak=3, shift=2)
-
-    def synapses(source, n_out, n_in):
-        weight = rng.integers(-2, 4, (n_out, n_in, 3, 3)).astype(np.int8)
-        return Synapses((source,), weight, np.ones(n_out, np.int32))
-
-    zeros = np.zeros(4, np.int32)
-    head = ReadOut(
-        "head", geometry, replace(synapses("second", 2, 4), factor=np.ones(2, np.float32)), np.ones(2, np.float32)
-    )
-    operations = (
-        Quantize("grey", "image", 16.0),
-        SpikingLayer("first", geometry, neurons(4), zeros, analog=synapses("grey", 4, 1)),
-        SpikingLayer(
-            "second", geometry, neurons(4), zeros, frames=synapses("first", 4, 4), rates=synapses("first", 4, 4)
-        ),
-        head,
-    )
-    return Program({"image": 1}, operations, ("head",), 2)
-
-
 def metered(layer, values, arrays, fired):
     """The count of a layer by the meter of the networks, from the arrays that it read and the unit spikes it fired."""
     out, name = values[layer.name], layer.name
@@ -545,107 +513,3 @@ def test_fields_are_made_as_the_library_makes_them():
         np.testing.assert_array_equal(found["field"], field.data[0])
         np.testing.assert_array_equal(found["larger"], larger.data[0])
         np.testing.assert_array_equal(found["moved"], moved.data[0])
-
-
-@given(x=st.lists(st.floats(-4, 4, width=32) | st.sampled_from([0.5, 1.5, 0.125]), min_size=1, max_size=9))
-def test_quantizing_rounds_halves_to_even(x):
-    program = Program({"x": 1}, (Quantize("q", "x", 4.0, -1.0, 2.0),), ("q",), 1)
-    found = execute(program, {"x": np.array([x], np.float32)}).outputs["q"]
-    np.testing.assert_array_equal(found[0], [round(4 * min(max(value, -1.0), 2.0)) for value in x])
-
-
-def test_quantizing_more_than_a_block():
-    program = Program({"x": 1}, (Quantize("q", "x", 4.0),), ("q",), 1)
-    x = np.random.default_rng(3).random((1, 2**15 + 5), np.float32)
-    np.testing.assert_array_equal(execute(program, {"x": x}).outputs["q"], np.rint(4 * x))
-
-
-# -------------------------------------------------------------------------------------------------- what is refused
-
-
-WRONG_INPUTS = {
-    "another name": ({"picture": np.zeros((1, 5, 6))}, "inputs image, not picture"),
-    "none": ({}, "not none"),
-    "channels": ({"image": np.zeros((2, 5, 6))}, "1 channels"),
-    "axes": ({"image": np.zeros(5)}, "spatial axes"),
-    "no number": ({"image": np.array(["a"])}, "real numbers"),
-    "complex": ({"image": np.zeros((1, 5, 6), complex)}, "real numbers"),
-    "empty batch": ({"image": np.zeros((0, 1, 5, 6))}, "batch"),
-    "NaN": ({"image": np.full((1, 5, 6), np.nan)}, "finite"),
-    "infinity": ({"image": np.full((1, 5, 6), -np.inf)}, "finite"),
-    "beyond float32": ({"image": np.full((1, 5, 6), 1e300)}, "finite"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_INPUTS)
-def test_wrong_inputs_are_refused(case):
-    inputs, message = WRONG_INPUTS[case]
-    with pytest.raises(ProgramError, match=message):
-        execute(two_layers(), inputs)
-
-
-def test_inputs_of_other_types_are_converted():
-    program, image = two_layers(), np.arange(30).reshape(1, 5, 6) % 2
-    wanted = execute(program, {"image": image.astype(np.float32)}).outputs["head"]
-    for array in (image, image.astype(bool), image.astype(np.float64), np.asfortranarray(image.astype(np.float32))):
-        np.testing.assert_array_equal(execute(program, {"image": array}).outputs["head"], wanted)
-
-
-def test_a_program_of_nothing_returns_its_inputs():
-    x = np.ones((1, 4), np.float32)
-    found = execute(Program({"x": 1}, (), ("x",), 1), {"x": x}).outputs["x"]
-    np.testing.assert_array_equal(found, x)
-    assert not np.shares_memory(found, x)
-
-
-def test_plans_are_made_once_for_each_shape_backend_and_number_of_threads():
-    executor = Executor(two_layers())
-    plan = executor.plan((5, 6))
-    assert executor.plan((5, 6)) is plan
-    assert executor.plan((6, 6)) is not plan
-    with kernels.use_threads(1 + kernels.threads()):
-        assert executor.plan((5, 6)) is not plan
-    for n in range(1, 99):
-        executor.plan((n, 6))
-    assert len(executor._plans) < 99
-
-
-def test_what_is_no_number_is_quantized_to_the_lowest():
-    huge = np.full((1, 2), 3e38, np.float32)
-    operations = (Enlarge("inf", "x", "x", 3.0), Integrate("nan", "inf", 1), Quantize("q", "nan", 2.0, -1.0, 1.0))
-    program = Program({"x": 1}, operations, ("nan", "q"), 1, example=(2,))
-    with np.errstate(all="ignore"):
-        found = execute(program, {"x": huge}).outputs
-    assert np.isnan(found["nan"]).any()
-    np.testing.assert_array_equal(found["q"][np.isnan(found["nan"])], -2.0)
-
-
-def test_inputs_that_do_not_lie_on_one_grid_are_refused():
-    program = Program({"a": 1, "b": 1}, (Quantize("q", "a", 1.0),), ("q",), 1)
-    with pytest.raises(ProgramError, match=r"input 'b'.*of the others"):
-        execute(program, {"a": np.zeros((1, 4)), "b": np.zeros((1, 5))})
-
-
-def test_keeping_what_is_not_there_is_refused():
-    with pytest.raises(ProgramError, match="no value 'third'"):
-        Executor(two_layers(), keep=("third",))
-
-
-def test_real_numbers_are_not_packed():
-    found = execute(two_layers(), {"image": np.zeros((1, 5, 6))}, keep=("grey",))
-    with pytest.raises(ProgramError, match="real numbers"):
-        found.kept.packed("grey")
-
-
-def test_repeated_sizes_are_refused_before_they_are_allocated():
-    program = Program({"x": 1}, layer_and_repeats(), ("r2",), 1)
-    with pytest.raises(ProgramError, match=r"takes .* bytes, the limit is"):
-        execute(program, {"x": np.ones((1, 4), np.float32)})
-
-
-def layer_and_repeats():
-    ones = np.ones(1, np.float32)
-    neurons = Dynamics(1, ones[None], ones, 0 * ones, 0 * ones, leak=1.0)
-    analog = Synapses(("x",), np.ones((1, 1, 1), np.float32), ones)
-    layer = SpikingLayer("s", Geometry((1,), (1,), (0,), (1,)), neurons, ones, analog=analog)
-    return layer, Repeat("r0", "s", 4096), Repeat("r1", "r0", 4096), Repeat("r2", "r1", 4096)

@@ -10,7 +10,7 @@ from conftest import ROOT
 # A module imports only from strictly lower storeys, or from its own room (the same name after pysnnmed).
 STOREYS = [
     "errors operators",
-    "axes decomposition",
+    "axes decomposition gradient_memory",
     "tensor surrogate kernels synops",
     "ops conv warp resample normalize encode decode",
     "neurons losses",

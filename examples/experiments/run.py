@@ -15,6 +15,7 @@ from pathlib import Path
 
 from findings import EXPERIMENTS
 from findings.bench import Bench
+from findings.command import ALL, TABLES, backend_of, parser
 from findings.document import claim, document
 from findings.tables import write_rows
 
@@ -24,13 +25,11 @@ from pysnnmed.errors import PysnnmedError
 from pysnnmed.train.recipe import load_recipe
 
 HERE = Path(__file__).resolve().parent
-TABLES, ALL = "tables", "all"
 
 
 def main(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
-    # a toy is done before its kernels are compiled
-    backend = arguments.backend or (kernels.REFERENCE if arguments.quick else kernels.fastest())
+    backend = backend_of(arguments)
     if arguments.names != [TABLES]:
         recipe, seeds = HERE / ("quick.toml" if arguments.quick else "recipe.toml"), range(arguments.seeds)
         claim(out, recipe, seeds, backend)
@@ -47,13 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=[*EXPERIMENTS, ALL, TABLES], metavar="NAME", help="%(choices)s")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 ... N - 1 (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="a toy, to see that everything runs")
-    parser.add_argument("--backend", choices=kernels.available(), help="default: the fastest that is installed")
-    return parser.parse_args()
+    return parser(__doc__, EXPERIMENTS, "runs/experiments", "a toy, to see that everything runs").parse_args()
 
 
 if __name__ == "__main__":

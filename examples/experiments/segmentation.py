@@ -15,6 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from findings.command import ALL, TABLES, backend_of, parser
 from findings.document import claim
 from findings.segmentation.bench import Bench
 from findings.segmentation.report import publish, rewrite
@@ -26,7 +27,6 @@ from pysnnmed.errors import PysnnmedError
 from pysnnmed.train.segmentation_recipe import load_segmentation_recipe
 
 HERE = Path(__file__).resolve().parent / "segmentation"
-TABLES, ALL = "tables", "all"
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -34,8 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.names == [TABLES]:
         print(rewrite(out))
         return
-    # a toy is done before its kernels are compiled
-    backend = arguments.backend or (kernels.REFERENCE if arguments.quick else kernels.fastest())
+    backend = backend_of(arguments)
     recipe, seeds = HERE / ("quick.toml" if arguments.quick else "recipe.toml"), range(arguments.seeds)
     bench = Bench(
         load_segmentation_recipe(recipe),
@@ -53,14 +52,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=[*EXPERIMENTS, ALL, TABLES], metavar="NAME", help="%(choices)s")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of HAM10000: images/ and masks/")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 ... N - 1 (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs/segmentation"), help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="a toy on generated lesions, to see that everything runs")
-    parser.add_argument("--backend", choices=kernels.available(), help="default: the fastest that is installed")
-    return parser.parse_args()
+    made = parser(__doc__, EXPERIMENTS, "runs/segmentation", "a toy on generated lesions, to see that everything runs")
+    made.add_argument("--data", type=Path, metavar="DIR", help="folder of HAM10000: images/ and masks/")
+    return made.parse_args()
 
 
 if __name__ == "__main__":

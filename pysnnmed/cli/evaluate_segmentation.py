@@ -23,9 +23,9 @@ from ..evaluation.segmentation_scores import COMPARED, FACTS, SCORES
 from ..evaluation.segmentation_tables import as_text, summary, write_cases
 from ..evaluation.segmented import ByFiles, ByNetwork, Finder, SegmentedRow, judge_cases
 from ..evaluation.tables import as_json, write_json
-from ..segmentation import DEFAULT_MODEL, Segmenter
-from ..segmentation.segmenter import OVERLAP
-from .common import add_memory_argument, add_running_arguments, add_weights_argument, say, size, warm_up
+from ..segmentation import DEFAULT_MODEL
+from .common import say, size, warm_up
+from .segmenters import add_looking_arguments, segmenter_of
 
 MARGIN = 0.01
 EMPTY = {"1": 1.0, "0": 0.0, "skip": math.nan}
@@ -65,14 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="H[xW]",
         help="bring pictures and masks to this size first, as where a mask is larger than its image",
     )
-    parser.add_argument("--window", type=size, metavar="H[xW]", help="as for the command segment")
-    parser.add_argument("--overlap", type=float, default=OVERLAP, metavar="SHARE", help="as for the command segment")
-    parser.add_argument("--threshold", type=float, metavar="P", help="as for the command segment")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write cases.csv, after every case, and summary.json")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    add_weights_argument(parser)
-    add_memory_argument(parser)
-    add_running_arguments(parser)
+    add_looking_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -169,17 +164,7 @@ def _finders(arguments: argparse.Namespace, cases: Sequence[Case]) -> list[Finde
     finders: list[Finder] = []
     for name in (arguments.model or DEFAULT_MODEL, arguments.against):
         if name:
-            segmenter = Segmenter(
-                name,
-                weights=arguments.weights,
-                window=arguments.window,
-                overlap=arguments.overlap,
-                threshold=arguments.threshold,
-                backend=arguments.backend,
-                threads=arguments.threads,
-                memory_limit=arguments.memory,
-            )
-            finders.append(ByNetwork(name, segmenter, arguments.size))
+            finders.append(ByNetwork(name, segmenter_of(arguments, name), arguments.size))
     return finders
 
 

@@ -18,21 +18,12 @@ from ..data.folders import image_files
 from ..data.network_input import Kind
 from ..data.pictures import Picture
 from ..deploy.running_weights import COST_TABLES
-from ..errors import FileError, MissingExtraError, ParameterError, PysnnmedError, require
+from ..errors import ParameterError, PysnnmedError, reason_of_one, require
 from ..segmentation import DEFAULT_MODEL, Segmenter
-from ..segmentation.segmenter import OVERLAP
 from ..synops import Meter, projected_energy
-from .common import (
-    add_memory_argument,
-    add_running_arguments,
-    add_weights_argument,
-    note,
-    say,
-    size,
-    tell_progress,
-    warm_up,
-)
+from .common import note, say, tell_progress, warm_up
 from .report import segmentation_text, write_energy
+from .segmenters import add_looking_arguments, segmenter_of
 
 VOLUME, PICTURE = ".nii.gz", ".png"
 ENDINGS: dict[Kind, tuple[str, ...]] = {"volumes": (".nii", ".nii.gz"), "pictures": (PICTURE,)}
@@ -50,28 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlay", type=Path, metavar="PATH", help="draw the contours of what was found: PNG, or a folder"
     )
-    parser.add_argument(
-        "--window",
-        type=size,
-        metavar="H[xW]",
-        help="what the network looks at, in pixels (default: what it has learned from)",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=float,
-        default=OVERLAP,
-        metavar="SHARE",
-        help="of neighbouring windows, at least (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--threshold", type=float, metavar="P", help="probability of a structure (default: that of the model)"
-    )
     parser.add_argument("--energy", type=Path, metavar="FILE", help="write exact counts and projected energy as JSON")
     parser.add_argument("--json", action="store_true", help="print the summaries as JSON")
     parser.add_argument("--dry-run", action="store_true", help="say how much memory it would take, and stop")
-    add_weights_argument(parser)
-    add_memory_argument(parser)
-    add_running_arguments(parser)
+    add_looking_arguments(parser)
 
 
 class Task(NamedTuple):
@@ -88,17 +61,7 @@ class Task(NamedTuple):
 
 
 def run(arguments: argparse.Namespace) -> None:
-    segmenter = Segmenter(
-        arguments.model,
-        probability=arguments.probability is not None,
-        weights=arguments.weights,
-        window=arguments.window,
-        overlap=arguments.overlap,
-        threshold=arguments.threshold,
-        backend=arguments.backend,
-        threads=arguments.threads,
-        memory_limit=arguments.memory,
-    )
+    segmenter = segmenter_of(arguments, arguments.model, probability=arguments.probability is not None)
     if arguments.energy and segmenter.runner.program is None:
         raise ParameterError(
             f"--energy needs exact counts, which programs make; {segmenter.card.name} runs as it was trained"
@@ -117,12 +80,10 @@ def run(arguments: argparse.Namespace) -> None:
         head = f"{number}/{len(tasks)} {task.name}: " if batch else ""
         try:
             line = work.planned(task) if arguments.dry_run else work.done(task)
-        except (FileError, MissingExtraError):
-            raise  # the others would meet it too
         except (PysnnmedError, OSError, MemoryError) as error:
             if not batch:
                 raise
-            work.failed[task.name] = str(error) or type(error).__name__
+            work.failed[task.name] = reason_of_one(error)
             line = f"failed: {work.failed[task.name]}"
         if arguments.dry_run or (batch and not arguments.json):
             say(head + line)

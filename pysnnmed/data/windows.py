@@ -20,7 +20,9 @@ from ..errors import ParameterError
 
 Padding = Literal["reflect", "edge", "zeros"]
 Border = tuple[tuple[int, int], tuple[int, int]]  # pixels before and after, of height and width
-Look = Callable[[slice, slice], np.ndarray]  # rows and columns of a window -> what is seen there, [K, h, w]
+LookAt = Callable[[slice, slice], np.ndarray]  # rows and columns of a window -> what is seen there, [K, h, w]
+Look = Callable[[np.ndarray], np.ndarray]  # the pixels of a window -> the same
+OVERLAP = 0.5  # of neighbouring windows
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Windows:
     lefts: tuple[int, ...]
 
     @classmethod
-    def over(cls, size: Sequence[int], window: Sequence[int], overlap: float = 0.5) -> Windows:
+    def over(cls, size: Sequence[int], window: Sequence[int], overlap: float = OVERLAP) -> Windows:
         """The fewest windows of which neighbours share at least `overlap` of their height or width."""
         if not 0 <= overlap <= 0.9:
             raise ParameterError(f"overlap must be in [0, 0.9], as a share of the window, not {overlap}")
@@ -53,7 +55,7 @@ class Windows:
         (_, width), (h, w) = self.size, self.window
         return 4 * (2 * (channels + 1) * h * width + 3 * (channels + 1) * h * w)
 
-    def blended(self, look: Look) -> Iterator[tuple[slice, np.ndarray]]:
+    def blended(self, look: LookAt) -> Iterator[tuple[slice, np.ndarray]]:
         """What the windows show together: (rows, [K, n, W] float32), each row of the picture once, from the top.
 
         Where one window alone covers the picture, that is what it shows, unchanged.
@@ -92,6 +94,23 @@ def pad(pixels: np.ndarray, border: Border, padding: Padding) -> np.ndarray:
     if padding == "zeros":
         return np.pad(pixels, widths)
     return np.pad(pixels, widths, "reflect" if padding == "reflect" else "edge")
+
+
+def seen_through(
+    pixels: np.ndarray, window: Sequence[int], padding: Padding, look: Look, overlap: float = OVERLAP
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """What windows over pixels [..., H, W] show, whatever the size of these: (rows, [K, n, W]), from the top.
+
+    `look` gets the pixels of a window, [..., h, w], and says what is seen there, [K, h, w].
+    """
+    height, width = pixels.shape[-2:]
+    (top, _), (left, _) = border = padding_to((height, width), window)
+    padded = pad(pixels, border, padding)
+    windows = Windows.over(padded.shape[-2:], window, overlap)
+    for rows, seen in windows.blended(lambda rows, columns: look(padded[..., rows, columns])):
+        start, stop = max(rows.start - top, 0), min(rows.stop - top, height)
+        first = start + top - rows.start
+        yield slice(start, stop), seen[:, first : first + stop - start, left : left + width]
 
 
 def _starts(size: int, window: int, overlap: float) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import FileError, MissingExtraError, PysnnmedError
+from ..errors import PysnnmedError, reason_of_one
 from .cases import Case, FileCase, Network
 from .learn2reg import Submission
 from .scores import CaseScores, score
@@ -32,17 +32,13 @@ def evaluate(
 ) -> Iterator[Row]:
     """Register and score every case, in order; a case that cannot be registered gives a row with the reason.
 
-    Bad input, a file that cannot be read, too little memory: these are the reasons of one case. A missing package or a
-    file that cannot be written would meet all others too, and passes through, as does whatever is a bug.
+    What would meet all others too passes through, see `errors.reason_of_one`, as does whatever is a bug.
     """
     for case in cases:
         try:
             found = _one(network, case, labels, submission)
-        except (FileError, MissingExtraError):
-            raise
         except (PysnnmedError, OSError, MemoryError) as error:
-            reason = str(error) or type(error).__name__
-            yield Row(network.name, case.name, case.fixed, case.moving, error=reason)
+            yield Row(network.name, case.name, case.fixed, case.moving, error=reason_of_one(error))
         else:
             yield Row(network.name, case.name, case.fixed, case.moving, "", found.scores, found.label_dice)
 

@@ -18,7 +18,7 @@ from ..data.masks import read_mask
 from ..data.nifti import read_nifti
 from ..data.pictures import Picture, read_picture
 from ..data.resize import resize_mask
-from ..errors import FileError, ImageError, MissingExtraError, ParameterError, PysnnmedError
+from ..errors import ImageError, ParameterError, PysnnmedError, reason_of_one
 from ..segmentation import Segmenter
 from .cases import read_labels
 from .segmentation_scores import SegmentedScores, score_labels
@@ -163,11 +163,8 @@ def judge_cases(finder: Finder, cases: Iterable[Case], empty: float) -> Iterator
         try:
             judged = finder.judge(case)
             scores = score_labels(case.name, judged.found, judged.truth, finder.labels, judged.spacing, empty)
-        except (FileError, MissingExtraError):
-            raise
         except (PysnnmedError, OSError, MemoryError) as error:
-            reason = str(error) or type(error).__name__
-            yield SegmentedRow(finder.name, case.name, str(case.image), error=reason)
+            yield SegmentedRow(finder.name, case.name, str(case.image), error=reason_of_one(error))
         else:
             yield SegmentedRow(finder.name, case.name, str(case.image), "", scores, judged.facts)
 

@@ -49,6 +49,11 @@ class BatchNorm(Module):
             self.epsilon,
         )
 
+    @property
+    def scale(self) -> np.ndarray:
+        """gamma / sqrt(running variance + epsilon) [C]: what inference multiplies each channel by."""
+        return self.gamma.data / np.sqrt(self.running_variance.data + self.epsilon)
+
     def describe(self) -> str:
         return f"{self.channels}"
 
@@ -69,7 +74,7 @@ def fold_batch_norm(conv: AnyConv, norm: BatchNorm) -> AnyConv:
         )
     weight = conv.weight.data
     bias = 0 if conv.bias is None else conv.bias.data
-    k = norm.gamma.data / np.sqrt(norm.running_variance.data + norm.epsilon)
+    k = norm.scale
     if isinstance(conv, ConvTranspose):
         # [C, O / groups]: the row of an input channel holds the factors of the outputs of its group
         per_weight = np.repeat(k.reshape(conv.groups, -1), conv.in_channels // conv.groups, axis=0)

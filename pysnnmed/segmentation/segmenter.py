@@ -18,7 +18,7 @@ from ..data.nifti import read_nifti
 from ..data.pictures import Picture, picture_of, read_picture, with_channels
 from ..data.resize import resample, resize
 from ..data.slices import stack_of, volume_of
-from ..data.windows import Windows, pad, padding_to
+from ..data.windows import OVERLAP, Windows, seen_through
 from ..deploy.memory import machine_memory
 from ..deploy.running_weights import RunningWeights
 from ..errors import ImageError, ParameterError
@@ -28,7 +28,6 @@ from .result import Segmentation
 from .runner import Runner, Tally
 
 DEFAULT_MODEL = "hippocampus-seg"
-OVERLAP = 0.5
 _VOLUME_ENDINGS = (".nii", ".nii.gz")
 _ONE = np.float32(1)
 _ROWS = 128  # of a picture that are brought back to their size at once
@@ -245,18 +244,11 @@ class Segmenter:
 
         `white` is the intensity that is 1 to the network.
         """
-        height, width = pixels.shape[-2:]
-        windows = self._windows((height, width))
-        (top, _), (left, _) = border = padding_to((height, width), self.window)
-        padded = pad(pixels, border, self.form.padding)
 
-        def look(rows: slice, columns: slice) -> np.ndarray:
-            return self.runner(padded[:, rows, columns] / white, tally)
+        def look(seen: np.ndarray) -> np.ndarray:
+            return self.runner(seen / white, tally)
 
-        for rows, seen in windows.blended(look):
-            start, stop = max(rows.start - top, 0), min(rows.stop - top, height)
-            first = start + top - rows.start
-            yield slice(start, stop), seen[:, first : first + stop - start, left : left + width]
+        return seen_through(pixels, self.window, self.form.padding, look, self.overlap)
 
     def _labels(
         self, seen: Iterator[tuple[slice, np.ndarray]], shape: tuple[int, ...]

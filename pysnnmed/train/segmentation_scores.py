@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from .. import ops
 from ..data.network_input import NetworkInput
-from ..data.windows import Windows, pad, padding_to
+from ..data.windows import seen_through
 from ..metrics.overlap import dice, nanmean
 from ..metrics.segmentation import Aggregate, SegmentationScores, segmentation_scores
 from ..models.medspikeformer import MedSpikeFormer, SegmentationTeacher
@@ -90,19 +90,14 @@ def probabilities(
     network: MedSpikeFormer | SegmentationTeacher, pixels: np.ndarray, form: NetworkInput, seen: _Rate | None = None
 ) -> np.ndarray:
     """What the network says of pixels [n, C, H, W] in [0, 1]: [n, K, H, W]. Larger ones are seen in windows."""
-    height, width = pixels.shape[-2:]
-    (top, _), (left, _) = border = padding_to((height, width), form.size)
-    padded = pad(pixels, border, form.padding)
 
-    def look(rows: slice, columns: slice) -> np.ndarray:
-        images = Tensor(np.ascontiguousarray(padded[..., rows, columns], np.float32))
+    def look(seen_there: np.ndarray) -> np.ndarray:
         with no_grad():
-            logits = network(images, observe=seen)
+            logits = network(Tensor(np.ascontiguousarray(seen_there, np.float32)), observe=seen)
             return ops.sigmoid(logits).data.reshape(-1, *logits.shape[2:])
 
-    rows: Iterator = (part for _, part in Windows.over(padded.shape[-2:], form.size).blended(look))
-    whole = np.concatenate(list(rows), axis=1)
-    return whole.reshape(len(pixels), -1, *whole.shape[1:])[..., top : top + height, left : left + width]
+    whole = np.concatenate([slab for _, slab in seen_through(pixels, form.size, form.padding, look)], axis=1)
+    return whole.reshape(len(pixels), -1, *whole.shape[1:])
 
 
 class _Rate:

@@ -16,7 +16,7 @@ from ...errors import ParameterError, ProgramError
 from ...models.medspikeformer import MedSpikeFormer
 from ...models.spikereg import SpikeReg
 from ..program import Program
-from .builder import WEIGHTS, Weights
+from .collected import WEIGHTS, Weights
 from .medspikeformer import lower_medspikeformer
 from .spikereg import lower_spikereg
 

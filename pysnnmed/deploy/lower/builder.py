@@ -1,4 +1,4 @@
-"""What lowerings of all networks share: the operations so far, and layers in the words of a network.
+"""Layers in the words of a network, as operations of a program.
 
     I = gain (sum over the sources of value conv(w, what arrives) + b) + neuron bias
 
@@ -8,48 +8,24 @@ where the source is read as a rate, divided by the number of sources where these
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from ...errors import ProgramError
 from ...neurons import Neuron
-from ..operations import EXACT_IN_FLOAT32, Operation, ReadOut, Synapses
-from ..program import Program
+from ..operations import EXACT_IN_FLOAT32, ReadOut, Synapses
 from ..quantize import LIMITS
-from ..values import Real, Sizes, Spikes, Value
+from ..values import Spikes
 from .cells import canonical, membrane
+from .collected import Collected
 from .real import Connections, Part, RealLayer
 from .whole import in_whole_numbers, quantize_within
 
-Weights: TypeAlias = Literal["int8", "int16", "float32"]
-WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
-
-class Builder:
-    """Collects the operations of a program, for weights of one type and T = `steps`; checks each as it comes.
-
-    `example` is a spatial shape of the inputs on which the layers fit together; which numbers fit depends on none.
-    """
-
-    def __init__(self, inputs: Mapping[str, int], example: Sizes, multiple: int, weights: Weights, steps: int):
-        self.inputs, self.example, self.multiple = dict(inputs), example, multiple
-        self.weights, self.steps = weights, steps
-        self.operations: list[Operation] = []
-        self.values: dict[str, Value] = {name: Real(channels, example) for name, channels in inputs.items()}
-        self._worth: dict[str, float] = {}  # of one spike, by source
-
-    def add(self, operation: Operation) -> str:
-        """Append an operation whose sources are there already. -> its name"""
-        self.values[operation.name] = operation.result(self.values)
-        self.operations.append(operation)
-        return operation.name
-
-    def program(self, *outputs: str) -> Program:
-        """The program that returns the values called `outputs`."""
-        return Program(self.inputs, tuple(self.operations), outputs, len(self.example), self.multiple, self.example)
+class Builder(Collected):
+    """Layers whose neurons see spikes, rates and images. Which numbers fit depends on no shape of the inputs."""
 
     def spiking_layer(
         self,

@@ -31,8 +31,8 @@ from ...nn.attention import (
     SpikingSelfAttention,
 )
 from ..program import Program
-from .builder import Weights
 from .cells import canonical
+from .collected import Weights
 from .real import Connections
 from .trunk import SPIKES, TrunkBuilder, current_of, norm_numbers
 

@@ -8,7 +8,8 @@ from ...models.spikereg import IMAGES, SpikeReg, SpikeRegConfig
 from ...nn import fold_batch_norm
 from ..operations import Enlarge, Integrate
 from ..program import Program
-from .builder import Builder, Weights
+from .builder import Builder
+from .collected import Weights
 from .real import Connections
 
 VOLUMES = ("fixed", "moving")

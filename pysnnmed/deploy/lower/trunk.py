@@ -8,7 +8,7 @@ that read it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,52 +26,35 @@ from ..operations import (
     Gate,
     Geometry,
     MeanSteps,
-    Operation,
     ReadOut,
     Repeat,
     Synapses,
 )
-from ..program import Program
 from ..quantize import LIMITS, float_dynamics, quantize
-from ..values import Real, Sizes, Spikes, Value
-from .builder import Weights
+from ..values import Spikes
 from .cells import canonical, membrane
+from .collected import Collected
 from .real import Connections
 from .whole import quantize_within
 
 SPIKES = ".spikes"  # what follows the name of a layer in that of the spikes that it reads
 
 
-class TrunkBuilder:
-    """Collects the operations of a program, for weights of one type and T = `steps`; checks each as it comes.
-
-    `example` is a spatial shape of the inputs on which the layers fit together. Every method returns the name of the
-    value that it adds.
-    """
-
-    def __init__(self, inputs: Mapping[str, int], example: Sizes, multiple: int, weights: Weights, steps: int):
-        self.inputs, self.example, self.multiple = dict(inputs), example, multiple
-        self.weights, self.steps = weights, steps
-        self.operations: list[Operation] = []
-        self.values: dict[str, Value] = {name: Real(channels, example) for name, channels in inputs.items()}
-        self._worth: dict[str, float] = {}  # of one spike, by source
-
-    def program(self, *outputs: str) -> Program:
-        """The program that returns the values called `outputs`."""
-        return Program(self.inputs, tuple(self.operations), outputs, len(self.example), self.multiple, self.example)
+class TrunkBuilder(Collected):
+    """Operations of a membrane trunk. Every method returns the name of the value that it adds."""
 
     def convolve(self, name: str, connections: Connections, source: str) -> str:
         """The convolution of what `source` holds at each step."""
         synapses = self._synapses(connections, source)
-        return self._add(Convolve(name, connections.geometry, synapses, connections.bias.astype(np.float32)))
+        return self.add(Convolve(name, connections.geometry, synapses, connections.bias.astype(np.float32)))
 
     def mean_of(self, name: str, connections: Connections, source: str) -> str:
         """The convolution of the mean over all steps: real numbers that stay."""
         if isinstance(self.values[source], Spikes):
             synapses = self._synapses(connections, source, over_time=True)
             synapses = replace(synapses, factor=synapses.factor / np.float32(self.steps))
-            return self._add(ReadOut(name, connections.geometry, synapses, connections.bias.astype(np.float32)))
-        return self.convolve(name, connections, self._add(MeanSteps(f"{name}.mean", source)))
+            return self.add(ReadOut(name, connections.geometry, synapses, connections.bias.astype(np.float32)))
+        return self.convolve(name, connections, self.add(MeanSteps(f"{name}.mean", source)))
 
     def affine(self, name: str, scale: np.ndarray, shift: np.ndarray, source: str) -> str:
         """scale x + shift for each channel of real numbers."""
@@ -79,7 +62,7 @@ class TrunkBuilder:
         geometry = Geometry(ones, ones, (0,) * n, ones, groups=len(scale))
         bias, factor = (array.astype(np.float32) for array in (shift, scale))
         synapses = Synapses((source,), np.ones((len(scale), 1, *ones), np.float32), factor)
-        return self._add(Convolve(name, geometry, synapses, bias))
+        return self.add(Convolve(name, geometry, synapses, bias))
 
     def norm(self, name: str, norm: BatchNorm, source: str) -> str:
         """A batch norm of the trunk itself, which no convolution can take."""
@@ -98,7 +81,7 @@ class TrunkBuilder:
         cell = canonical(name, neuron)
         self._worth[name] = cell.unit
         dynamics = float_dynamics(membrane(cell), self.steps, self.values[source].channels)
-        return self._add(Fire(name, source, dynamics))
+        return self.add(Fire(name, source, dynamics))
 
     def attend(
         self,
@@ -114,7 +97,7 @@ class TrunkBuilder:
         """Sums of maps times V, or their means over the tokens, times `factor` [outputs C], plus `bias`."""
         query, key, value = operands
         factor, bias = factor.astype(np.float32), bias.astype(np.float32)
-        return self._add(Attend(name, query, key, value, outputs, heads, axis, mean, factor, bias))
+        return self.add(Attend(name, query, key, value, outputs, heads, axis, mean, factor, bias))
 
     def gate(
         self,
@@ -133,17 +116,17 @@ class TrunkBuilder:
         factor, bias = (a.astype(np.float32) for a in (scale * cell.gain, shift * cell.gain + cell.bias))
         dynamics = float_dynamics(membrane(cell), self.steps, gates)
         mean = norm is not None
-        return self._add(Gate(name, tuple(counted), value, heads, axis, mean, factor, bias, dynamics))
+        return self.add(Gate(name, tuple(counted), value, heads, axis, mean, factor, bias, dynamics))
 
     def sum(self, name: str, *terms: str) -> str:
-        return self._add(Add(name, terms))
+        return self.add(Add(name, terms))
 
     def larger(self, name: str, source: str, like: str, linear: bool, align_corners: bool = False) -> str:
         """Twice the size along every axis, which `like` has."""
         if linear:
-            return self._add(Enlarge(name, source, like, 1.0, align_corners))
+            return self.add(Enlarge(name, source, like, 1.0, align_corners))
         self._worth[name] = self._worth.get(source, 1.0)
-        return self._add(Repeat(name, source, 2))
+        return self.add(Repeat(name, source, 2))
 
     def _synapses(self, connections: Connections, source: str, over_time: bool = False) -> Synapses:
         value, weight = self.values[source], connections.weight.astype(np.float32)
@@ -157,11 +140,6 @@ class TrunkBuilder:
         else:
             quantized = quantize(weight, limit)
         return Synapses((source,), quantized.q, (quantized.scale * worth).astype(np.float32))
-
-    def _add(self, operation: Operation) -> str:
-        self.values[operation.name] = operation.result(self.values)
-        self.operations.append(operation)
-        return operation.name
 
 
 def current_of(connections: Connections, name: str, neuron: Neuron) -> Connections:
@@ -177,5 +155,4 @@ def current_of(connections: Connections, name: str, neuron: Neuron) -> Connectio
 
 def norm_numbers(norm: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
     """(scale, shift) [C] of a batch norm in inference: norm(x) = scale x + shift."""
-    scale = norm.gamma.data / np.sqrt(norm.running_variance.data + norm.epsilon)
-    return scale, norm.beta.data - norm.running_mean.data * scale
+    return norm.scale, norm.beta.data - norm.running_mean.data * norm.scale
