@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def as_volumes(x: np.ndarray) -> np.ndarray:
     return x.reshape(*x.shape[:2], *volume(x.shape[2:]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
     """What the taps of a sum read: out[i] = sum over k of weight[k] * a[origin[phase[k]] + (i + distance[k]) * step].
 
@@ -48,12 +48,12 @@ class Reading:
     phase: np.ndarray
     distance: np.ndarray
 
-    @property
+    @cached_property
     def reach(self) -> Sizes:
         """The largest distance along each axis."""
         return tuple(self.distance.max(axis=0).tolist())
 
-    @property
+    @cached_property
     def pitch(self) -> Sizes:
         """Elements from one row, plane or volume to the next: room for the data and for the outputs, and so many zeros
         at the end that with the zeros at the beginning of the next they are as many as the taps read."""

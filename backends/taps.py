@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -42,13 +41,14 @@ def axis_readers(
     return readers
 
 
-def axes(geometry: Any, shape: Sequence[int]) -> tuple[Sizes, Sizes, list[tuple]]:
+@lru_cache(maxsize=1024)
+def axes(geometry: Any, shape: Sizes) -> tuple[Sizes, Sizes, tuple[tuple, ...]]:
     """Inputs of spatial `shape`, written with three axes: their shape, that of the outputs, and for each axis the
     arguments of `axis_taps`."""
-    size, outputs = volume(shape), volume(geometry.output_shape(tuple(shape)))
+    size, outputs = volume(shape), volume(geometry.output_shape(shape))
     steps = (volume(geometry.kernel), volume(geometry.stride), volume(geometry.padding, 0), volume(geometry.dilation))
     return (
         size,
         outputs,
-        [(n, *axis, geometry.transposed, m) for n, *axis, m in zip(size, *steps, outputs, strict=True)],
+        tuple((n, *axis, geometry.transposed, m) for n, *axis, m in zip(size, *steps, outputs, strict=True)),
     )

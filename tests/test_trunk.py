@@ -552,3 +552,17 @@ def test_the_report_of_a_batch_is_the_sum_of_its_samples(rng):
         if name not in ("name", "steps") and not name.startswith("spike_bytes"):
             assert n == sum(getattr(part.report.total, name) for part in parts), name
     assert whole.literal == {name: sum(part.literal[name] for part in parts) for name in whole.literal}
+
+
+def test_observations_of_runs_add_up_to_that_of_the_batch(rng):
+    network, _ = network_of(rng, 8)
+    executor = Executor(lower(network, "float32"))
+    images = rng.random((3, 3, 8, 8), dtype=np.float32)
+    first, *others = (executor({"image": x}).observation for x in images)
+    added, batch = sum(others, start=first), executor({"image": images})
+    assert (added.report, added.literal, added.rates) == (batch.report, batch.literal, batch.rates)
+    larger = executor({"image": np.zeros((3, 16, 16), np.float32)}).observation
+    another = execute(lower(network, "float32"), {"image": images[0]}).observation
+    for unlike in (larger, another):
+        with pytest.raises(ProgramError, match="one program on inputs of one shape"):
+            added + unlike

@@ -8,7 +8,6 @@ import numpy as np
 from numba import njit
 
 from .. import taps
-from ..shifted_rows import volume
 from ..threads import for_ranges
 from .layouts import once_for
 
@@ -17,9 +16,8 @@ def add_rows_of(
     operation: Any, x: np.ndarray, first_channel: int, out: np.ndarray, begin: bool = True, end: bool = True
 ) -> None:
     """See tile_sums.add_tiles, for any geometry. With groups, x holds all channels."""
-    steps, channels, *shape = x.shape
-    geometry, size = operation.geometry, volume(shape)
-    count, axes = volume(geometry.output_shape(tuple(shape))), taps.axes(geometry, shape)[2]
+    (steps, channels), geometry = x.shape[:2], operation.geometry
+    size, count, axes = taps.axes(geometry, x.shape[2:])
     z_taps, y_taps, x_taps = (taps.axis_taps(*axis) for axis in axes)
     weight = once_for(operation, "rows", lambda: _flat_weights(operation.synapses.weight))
     step, padding, dilation = axes[2][2:5]
@@ -39,11 +37,11 @@ def add_rows_of(
 
 def reached(x: np.ndarray, geometry: Any, n_out: int, units: bool = False) -> int:
     """Outputs that the values of x [T, C, *S] other than 0 reach; with `units`, a value k as often as k."""
-    steps, channels, *shape = x.shape
-    z, y, along = (taps.axis_readers(*axis) for axis in taps.axes(geometry, shape)[2])
+    size, _, axes = taps.axes(geometry, x.shape[2:])
+    z, y, along = (taps.axis_readers(*axis) for axis in axes)
     usual = int(np.bincount(along).argmax())
     others = np.flatnonzero(along != usual)
-    rows = np.ascontiguousarray(x).reshape(steps * channels, *volume(shape))
+    rows = np.ascontiguousarray(x).reshape(-1, *size)
     totals: list[int] = []
     for_ranges(lambda a, b: totals.append(_reached(rows, z, y, along, usual, others, units, a, b)), len(rows))
     return sum(totals) * (n_out // geometry.groups)

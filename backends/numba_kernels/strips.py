@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class Strips(NamedTuple):
     longest: int  # positions of the largest strip
 
 
+@lru_cache(maxsize=256)  # nobody writes to their arrays
 def strips_of(reading: Reading, planes: int, rows: int, channels: int) -> Strips:
     """Strips of at most so many planes and rows, and the offsets in a panel of so many channels."""
     n_planes, n_rows, columns = reading.count

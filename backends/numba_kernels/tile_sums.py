@@ -6,7 +6,7 @@ positions pass over all channels and taps of it.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
 from typing import Any
 
 import numpy as np
@@ -65,13 +65,8 @@ def _weights(operation: Any, first_channel: int, channels: int) -> np.ndarray:
     return tiled(weight.reshape(1, len(weight), -1))[0]
 
 
-@lru_cache(maxsize=1024)
-def _reading_of(shape: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Reading:
-    return forward_reading(shape, kernel, stride, padding, dilation)
-
-
 def _reading(geometry: Any, shape: Sizes) -> Reading:
-    return _reading_of(shape, geometry.kernel, geometry.stride, geometry.padding, geometry.dilation)
+    return forward_reading(shape, geometry.kernel, geometry.stride, geometry.padding, geometry.dilation)
 
 
 def _strips(reading: Reading, channels: int) -> Strips:
@@ -89,7 +84,7 @@ def _sums_pitch(strips: Strips) -> int:
 
 def _panel_length(strips: Strips, channels: int) -> int:
     """Elements, the last tile reading past the last position."""
-    pitch = len(strips.origin) * int(np.prod(strips.extent))
+    pitch = len(strips.origin) * math.prod(strips.extent)
     return max(channels * pitch, int(strips.offsets.max()) + strips.longest + _WIDTH)
 
 

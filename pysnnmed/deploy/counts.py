@@ -32,11 +32,11 @@ from .operations import (
     Synapses,
     Warp,
 )
-from .seen import Seen, together
+from .seen import Seen
 from .trunk_counts import TRUNK, count_trunk, literal_synops, neurons
 from .values import Real, Spikes, Value
 
-__all__ = ["Seen", "count", "literal_synops", "look", "together"]
+__all__ = ["count", "literal_synops", "look"]
 
 BLOCK = 2**15  # words looked at together
 MOST_BITS = 64  # of a word

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import synops
 from ..errors import ProgramError
+from ..synops import Report
 from .memory import Plan
+from .observation import Observation
 from .values import Reals, Spikes, Value, unpack
 
 
@@ -49,24 +50,35 @@ class Returned(Mapping[str, np.ndarray]):
 class Execution:
     """What a run of a program returned.
 
-    outputs     the outputs of the program
-    kept        the values that were to be kept
-    report      exact counts, operation by operation
-    rates       {layer: spikes for each neuron and step}; an integer k counts k
-    literal     {attention: the SynOps of its equations as they are written, with every map formed}; those that were
-                executed stand in the report
-    seconds     by operation, over the batch; `total_seconds` is the whole run
-    plan        the memory it took
+    outputs         the outputs of the program
+    kept            the values that were to be kept
+    observation     what its operations have shown, over the batch: `report`, `rates` and `literal` are counted from it
+                    when they are asked for
+    seconds         by operation, over the batch; `total_seconds` is the whole run
+    plan            the memory it took
     """
 
     outputs: Returned
     kept: Returned
-    report: synops.Report
-    rates: Mapping[str, float]
-    literal: Mapping[str, int]
+    observation: Observation
     seconds: Mapping[str, float]
     total_seconds: float
     plan: Plan
+
+    @property
+    def report(self) -> Report:
+        """Exact counts, operation by operation."""
+        return self.observation.report
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """{layer: spikes for each neuron and step}; an integer k counts k."""
+        return self.observation.rates
+
+    @property
+    def literal(self) -> dict[str, int]:
+        """{attention: the SynOps of its equations as they are written}; those that were executed are in the report."""
+        return self.observation.literal
 
 
 def _unpacked(value: Spikes, words: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +15,9 @@ from ..errors import ProgramError
 from . import counts, memory, running
 from .execution import Execution, Returned
 from .memory import Plan
-from .operations import Attend
+from .observation import Observation
 from .program import Program
+from .seen import Seen, together
 from .values import Sizes, Spikes, Value, pack
 
 MOST_PLANS = 32
@@ -125,14 +125,12 @@ class Executor:
                     else:
                         own[name] = array[b]
                 samples.append(_run_sample(self.program, plan, arena, own))
-        summary = _summary(self.program, plan, samples)
+        seen = {name: together(steps[name].seen for steps in samples) for name in samples[0]}
         return Execution(
             outputs=_select(plan, returned, self.program.outputs, batched),
             kept=_select(plan, returned, self.keep, batched),
-            report=summary.report,
-            rates=summary.rates,
-            literal=summary.literal,
-            seconds={op.name: sum(steps[op.name].seconds for steps in samples) for op in self.program.operations},
+            observation=Observation(self.program, plan.values, batch, seen),
+            seconds={name: sum(steps[name].seconds for steps in samples) for name in samples[0]},
             total_seconds=time.perf_counter() - began,
             plan=plan,
         )
@@ -149,7 +147,7 @@ class Executor:
 class _Step:
     """What became of one operation on one sample."""
 
-    seen: counts.Seen
+    seen: Seen
     seconds: float
 
 
@@ -169,28 +167,6 @@ def _run_sample(program: Program, plan: Plan, arena: np.ndarray, arrays: dict[st
         seen = counts.look(operation, plan.values, arrays, executed)
         steps[operation.name] = _Step(seen, time.perf_counter() - began)
     return steps
-
-
-class _Summary(NamedTuple):
-    report: synops.Report
-    rates: dict[str, float]
-    literal: dict[str, int]
-
-
-def _summary(program: Program, plan: Plan, samples: list[dict[str, _Step]]) -> _Summary:
-    """The counts of the batch, the rates of its neurons, the literal SynOps of its attention."""
-    layers, rates, literal = [], {}, {}
-    for operation in program.operations:
-        seen = counts.together(sample[operation.name].seen for sample in samples)
-        count = counts.count(operation, plan.values, len(samples), seen)
-        if count is None:
-            continue
-        layers.append(count)
-        if count.neuron_updates:
-            rates[operation.name] = seen.spikes / count.neuron_updates
-        if isinstance(operation, Attend):
-            literal[operation.name] = counts.literal_synops(operation, plan.values, len(samples), seen)
-    return _Summary(synops.Report(tuple(layers)), rates, literal)
 
 
 # ------------------------------------------------------------------------------------------------ arrays in and out

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, synops
+from .. import ops
 from ..data.network_input import NetworkInput
 from ..deploy import lower, memory
 from ..deploy.executor import Executor
+from ..deploy.observation import Observation
 from ..deploy.pretrained import load_model
 from ..deploy.program import Program
 from ..deploy.programs import load_program
@@ -30,35 +31,43 @@ class Tally:
 
     def __init__(self) -> None:
         self.windows, self.seconds = 0, 0.0
-        self.spikes: dict[str, float] = {}
-        self.sites: dict[str, int] = {}
-        self._meter = synops.Meter()
+        self._observation: Observation | None = None
+        self._fired: dict[str, tuple[float, int]] = {}
 
-    def add(self, seconds: float, fired: Mapping[str, tuple[float, int]], report: Report | None) -> None:
-        """One run: its seconds, {layer: (spikes, neurons times steps)}, and its counts if they are known."""
+    def add(self, seconds: float, shown: Observation | Mapping[str, tuple[float, int]]) -> None:
+        """One run: its seconds, and what its program has shown; without one, {layer: (spikes, neurons times steps)}.
+
+        All runs are of one network, on windows of one size.
+        """
         self.windows += 1
         self.seconds += seconds
-        for name, (spikes, sites) in fired.items():
-            self.spikes[name] = self.spikes.get(name, 0) + spikes
-            self.sites[name] = self.sites.get(name, 0) + sites
-        for layer in report.layers if report else ():
-            self._meter.add(layer)
+        if isinstance(shown, Observation):
+            self._observation = shown if self._observation is None else self._observation + shown
+            return
+        for name, (spikes, sites) in shown.items():
+            before = self._fired.get(name, (0, 0))
+            self._fired[name] = (before[0] + spikes, before[1] + sites)
 
     def report(self) -> Report | None:
         """The counts of all runs together, None where they are not known."""
-        report = self._meter.report()
-        return report if report.layers else None
+        return self._observation.report if self._observation else None
+
+    @property
+    def fired(self) -> Mapping[str, tuple[float, int]]:
+        """{layer: (spikes, neurons times steps)}"""
+        return self._observation.fired if self._observation else self._fired
 
     @property
     def rates(self) -> dict[str, float]:
         """{layer: spikes for each neuron and time step}"""
-        return {name: spikes / self.sites[name] for name, spikes in self.spikes.items()}
+        return {name: spikes / sites for name, (spikes, sites) in self.fired.items()}
 
     @property
     def rate(self) -> float | None:
         """The same over all neurons; None of a network without spikes."""
-        sites = sum(self.sites.values())
-        return sum(self.spikes.values()) / sites if sites else None
+        fired = self.fired.values()
+        sites = sum(sites for _, sites in fired)
+        return sum(spikes for spikes, _ in fired) / sites if sites else None
 
 
 class Runner:
@@ -122,9 +131,7 @@ class Runner:
     def _by_program(self, pixels: np.ndarray, tally: Tally) -> np.ndarray:
         (name,) = self._network.program.inputs
         run = self._network({name: pixels})
-        neurons = {layer.name: layer.neuron_updates for layer in run.report.layers}
-        fired = {layer: (rate * neurons[layer], neurons[layer]) for layer, rate in run.rates.items()}
-        tally.add(run.total_seconds, fired, run.report)
+        tally.add(run.total_seconds, run.observation)
         (logits,) = run.outputs.values()
         return logits
 
@@ -138,7 +145,7 @@ class Runner:
         began = time.perf_counter()
         with no_grad():
             logits = self._network(Tensor(pixels[None]), observe=watch).data[0]
-        tally.add(time.perf_counter() - began, fired, None)
+        tally.add(time.perf_counter() - began, fired)
         return logits
 
     def _check_config(self) -> None:
