@@ -180,7 +180,7 @@ WRONG = {
     "axes of the program": (lambda c, a: c.update(ndim=10**6), "axes"),
     "channels": (lambda c, a: c.update(inputs={"image": 10**12}), "channels"),
     "inputs": (lambda c, a: c.update(inputs={"image": None}), "inputs must be int"),
-    "version": (lambda c, a: c.update(version=2), "update pysnnmed"),
+    "version": (lambda c, a: c.update(version=3), "update pysnnmed"),
     "operations": (lambda c, a: c.update(operations={}), "list"),
     "nameless": (lambda c, a: c["operations"][0].pop("name"), "operation 0 has no name"),
 }

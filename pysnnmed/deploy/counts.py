@@ -12,7 +12,7 @@ rate is how often the neuron fired in all steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str,
     if not isinstance(operation, SpikingLayer | ReadOut | Convolve):
         return Seen()
     nonzero, trains = 0, []
-    for part, synapses, source in _connections(operation):
+    for part, synapses, source, _ in _connections(operation, values):
         value, fan = values[source], _fanout(operation, synapses, values, source)
         if isinstance(value, Real):
             nonzero += synops.conv_macs(arrays[source], fan, skip_zeros=True)
@@ -74,15 +74,31 @@ def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str,
     return Seen(executed.events, executed.synops, int_macs, nonzero, executed.spikes)
 
 
-def count(operation: Operation, values: Mapping[str, Value], samples: int, seen: Seen) -> LayerCount | None:
+def count(
+    operation: Operation,
+    values: Mapping[str, Value],
+    samples: int,
+    seen: Seen,
+    spiking_only: Collection[str] = (),
+) -> LayerCount | None:
     """The counts of an operation run on so many samples; None for one that computes nothing that is counted.
 
     Quantize is a rounding of the input, Pool and Repeat move bits: none of them computes. The neurons of every sample
-    are neurons of their own.
+    are neurons of their own. `spiking_only` names operations without a counterpart in the conventional network.
     """
+    counted = _count(operation, values, samples, seen, spiking_only)
+    if counted is None or operation.name not in spiking_only:
+        return counted
+    return synops.spiking_only(counted)
+
+
+def _count(
+    operation: Operation, values: Mapping[str, Value], samples: int, seen: Seen, spiking_only: Collection[str]
+) -> LayerCount | None:
     out = values[operation.name]
     if isinstance(operation, SpikingLayer | ReadOut):
-        parts = [*_synapses(operation, values, samples, seen), *_outputs(operation, out, samples, seen)]
+        connections = _synapses(operation, values, samples, seen, spiking_only)
+        parts = [*connections, *_outputs(operation, out, samples, seen)]
         return sum(parts[1:], start=parts[0])
     if isinstance(operation, TRUNK):
         return count_trunk(operation, values, samples, seen)
@@ -95,9 +111,17 @@ def count(operation: Operation, values: Mapping[str, Value], samples: int, seen:
 
 
 def _synapses(
-    layer: SpikingLayer | ReadOut, values: Mapping[str, Value], samples: int, seen: Seen
+    layer: SpikingLayer | ReadOut,
+    values: Mapping[str, Value],
+    samples: int,
+    seen: Seen,
+    spiking_only: Collection[str],
 ) -> Iterator[LayerCount]:
-    """What the kernels counted, then the connections of each source."""
+    """What the kernels counted, then the connections of each source.
+
+    Two parts, or a source that the conventional network does not have and another, may be read through the same
+    weights: one convolution of a sum.
+    """
     yield LayerCount(
         layer.name,
         events=seen.events,
@@ -106,10 +130,10 @@ def _synapses(
         nonzero_macs=seen.nonzero_macs,
         weight_reads=seen.synops,
     )
-    met: dict[str, np.ndarray] = {}
-    for part, synapses, source in _connections(layer):
+    met: list[tuple[str, np.ndarray]] = []
+    for part, synapses, source, first in _connections(layer, values):
         value, fan = values[source], _fanout(layer, synapses, values, source)
-        channels = value.channels * samples
+        channels, weight = value.channels * samples, synapses.weight[:, first : first + value.channels]
         if isinstance(value, Real):
             yield synops.counted_macs(layer.name, fan, channels, nonzero=0)
         if not isinstance(value, Spikes):
@@ -117,9 +141,11 @@ def _synapses(
         connections = synops.counted_synapses(
             layer.name, fan, channels, steps=value.steps, events=0, synops=0, int_macs=0, levels=value.levels
         )
-        again = any(np.array_equal(weight, synapses.weight) for other, weight in met.items() if other != part)
-        yield synops.through_same_synapses(connections) if again else connections
-        met[part] = synapses.weight
+        alone = source in spiking_only
+        if any(np.array_equal(weight, other) for at, other in met if alone or at != part):
+            connections = synops.through_same_synapses(connections)
+        yield synops.spiking_only(connections) if alone else connections
+        met.append((part, weight))
 
 
 def _outputs(layer: SpikingLayer | ReadOut, out: Value, samples: int, seen: Seen) -> Iterator[LayerCount]:
@@ -136,16 +162,23 @@ def _outputs(layer: SpikingLayer | ReadOut, out: Value, samples: int, seen: Seen
     yield neurons(layer.name, dynamics, count, seen.spikes)
 
 
-def _connections(layer: SpikingLayer | ReadOut | Convolve) -> Iterator[tuple[str, Synapses | Raised, str]]:
-    """(part, its synapses, source) for each source. A read-out has the rates of its sources, a convolution frames."""
+def _connections(
+    layer: SpikingLayer | ReadOut | Convolve, values: Mapping[str, Value]
+) -> Iterator[tuple[str, Synapses | Raised, str, int]]:
+    """(part, its synapses, source, its first channel there) for each source.
+
+    A read-out has the rates of its sources, a convolution frames.
+    """
     parts: list[tuple[str, Synapses | Raised]]
     if isinstance(layer, SpikingLayer):
         parts = [*layer.parts, *([] if layer.raised is None else [("frames", layer.raised)])]
     else:
         parts = [("rates" if isinstance(layer, ReadOut) else "frames", layer.synapses)]
     for part, synapses in parts:
+        first = 0
         for source in synapses.sources:
-            yield part, synapses, source
+            yield part, synapses, source, first
+            first += values[source].channels
 
 
 def _fanout(

@@ -37,7 +37,11 @@ class Observation:
     @functools.cached_property
     def report(self) -> Report:
         """Exact counts, operation by operation; of those that compute something."""
-        counted = (counts.count(op, self.values, self.samples, self.seen[op.name]) for op in self.program.operations)
+        spiking_only = frozenset(self.program.spiking_only)
+        counted = (
+            counts.count(op, self.values, self.samples, self.seen[op.name], spiking_only)
+            for op in self.program.operations
+        )
         return Report(tuple(count for count in counted if count is not None))
 
     @property

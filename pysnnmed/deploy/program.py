@@ -25,12 +25,13 @@ LARGEST_EXAMPLE = 2**24  # executors warm up on it
 class Program:
     """Operations in the order of their execution.
 
-    inputs      {name: channels} of the real-valued inputs, [C, *S] float32
-    outputs     names of the values to return
-    ndim        spatial axes
-    multiple    every spatial axis of the inputs must be a multiple of this
-    example     a spatial shape on which the operations fit together; () looks for the smallest of equal sides
-    facts       what the maker wants to be remembered, JSON-able: the name of the network, T, scores
+    inputs          {name: channels} of the real-valued inputs, [C, *S] float32
+    outputs         names of the values to return
+    ndim            spatial axes
+    multiple        every spatial axis of the inputs must be a multiple of this
+    example         a spatial shape on which the operations fit together; () looks for the smallest of equal sides
+    spiking_only    operations that the conventional network, to which counts compare the program, does not have
+    facts           what the maker wants to be remembered, JSON-able: the name of the network, T, scores
 
     Raises ProgramError, naming the operation, if a name is used twice, unknown or used before it exists, or if the
     operations do not fit together on inputs of the shape `example`.
@@ -42,6 +43,7 @@ class Program:
     ndim: int = 3
     multiple: int = 1
     example: Sizes = ()
+    spiking_only: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,9 @@ class Program:
         unknown = [name for name in self.outputs if name not in known]
         if unknown or not self.outputs:
             raise ProgramError(f"a program must return values that it computes, not {list(self.outputs)}")
+        strangers = set(self.spiking_only) - {operation.name for operation in self.operations}
+        if strangers:
+            raise ProgramError(f"spiking_only must name operations of the program, not {sorted(strangers)}")
         if not self.inputs or min(self.inputs.values()) < 1 or self.ndim not in (1, 2, 3) or self.multiple < 1:
             raise ProgramError(
                 f"a program needs inputs with at least one channel, 1 to 3 axes and a multiple of at least 1, not "

@@ -26,8 +26,8 @@ from .operations import Operation
 from .program import Program
 from .weights import MAX_HEADER_BYTES, load_arrays, save_arrays
 
-VERSION = 1
-_PROGRAM = ("inputs", "outputs", "ndim", "multiple", "example", "facts")
+VERSION = 2
+_PROGRAM = ("inputs", "outputs", "ndim", "multiple", "example", "spiking_only", "facts")
 
 
 def save_program(path: str | Path, program: Program) -> None:
@@ -73,6 +73,7 @@ def to_text(program: Program) -> tuple[str, dict[str, np.ndarray]]:
         "ndim": program.ndim,
         "multiple": program.multiple,
         "example": list(program.example),
+        "spiking_only": list(program.spiking_only),
         "facts": dict(program.facts),
         "operations": operations,
     }

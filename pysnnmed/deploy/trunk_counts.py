@@ -83,7 +83,7 @@ def _convolve(operation: Convolve, values: Values, samples: int, outputs: int, s
             )
         else:
             total += synops.counted_macs(name, fan, channels, steps=steps, nonzero=0)
-    return total + synops.biases(name, outputs, times=steps)
+    return total + synops.biases(name, outputs, times=steps) if operation.bias.any() else total
 
 
 def _add(operation: Add, outputs: int, steps: int) -> LayerCount:

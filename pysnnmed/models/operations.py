@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def count_operations(config: SpikeRegConfig, images: np.ndarray, spikes: Mapping
     with synops.count_synops() as meter:
         for layer in _layers_and_head(config, spiking=True):
             counted = (*_synapses(layer, images, spikes, config), *_neurons(layer, images, spikes, config))
-            for part in counted if layer.name in analog else map(_spiking_alone, counted):
+            for part in counted if layer.name in analog else map(synops.spiking_only, counted):
                 synops.record(part)
         _record_field(config, images.shape)
     return meter.report()
@@ -92,7 +91,7 @@ def _synapses(
             for k, x in enumerate([images] if name == IMAGES else _populations(spikes[name], config)):
                 part = _over(layer, source, x, config)
                 if j or k:
-                    part = _spiking_alone(synops.through_same_synapses(part))
+                    part = synops.spiking_only(synops.through_same_synapses(part))
                 yield synops.through_same_synapses(part) if layer.average and i and not (j or k) else part
 
 
@@ -127,12 +126,6 @@ def _reaching_twice(part: LayerCount) -> LayerCount:
     )
 
 
-def _spiking_alone(part: LayerCount) -> LayerCount:
-    """What the analog network does not execute."""
-    zeros: dict[str, Any] = {f.name: 0 for f in fields(part) if f.name.startswith("ann_")}
-    return replace(part, **zeros)
-
-
 def _neurons(
     layer: Layer, images: np.ndarray, spikes: Mapping[str, np.ndarray], config: SpikeRegConfig
 ) -> Iterator[LayerCount]:
@@ -154,7 +147,7 @@ def _neurons(
             synops.neurons(layer.name, count, steps, int(train.sum()), leak=leak, reset=reset),
         ]
         both = sum(parts[1:], start=parts[0])
-        yield replace(_spiking_alone(both), neurons=count * config.populations) if i else both
+        yield replace(synops.spiking_only(both), neurons=count * config.populations) if i else both
 
 
 def _record_field(config: SpikeRegConfig, images: tuple[int, ...]) -> None:
@@ -164,9 +157,8 @@ def _record_field(config: SpikeRegConfig, images: tuple[int, ...]) -> None:
         points = n * voxels // config.head_stride**n
         shape = tuple(s // config.head_stride for s in size)
         fan = synops.fanout(shape, 3, padding=1, out_channels=n, groups=n)
-        values = LayerCount(SMOOTHING, value_writes=points)
-        synops.record(_spiking_alone(synops.counted_macs(SMOOTHING, fan, batch * n, nonzero=batch * n * fan.total())))
-        synops.record(values)
+        sums = synops.counted_macs(SMOOTHING, fan, batch * n, nonzero=batch * n * fan.total())
+        synops.record(synops.spiking_only(sums + LayerCount(SMOOTHING, value_writes=points)))
     if config.integration_steps:
         points = config.integration_steps * voxels // config.head_stride**n
         synops.record(synops.interpolation(INTEGRATION, points, n, n))

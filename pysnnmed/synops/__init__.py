@@ -62,6 +62,7 @@ from .parts import (
     interpolation,
     leak_of,
     neurons,
+    spiking_only,
     synapses,
     through_same_synapses,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "record_conv",
     "sdsa_counts",
     "spike_driven_counts",
+    "spiking_only",
     "ssa_counts",
     "synapses",
     "tallied_counts",

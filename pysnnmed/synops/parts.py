@@ -6,8 +6,8 @@ synapses("conv", spikes, fanout(...), steps=4) + biases("conv", 640, times=4) + 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Literal, TypeAlias
+from dataclasses import fields, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -110,6 +110,12 @@ def through_same_synapses(part: LayerCount) -> LayerCount:
     There is one set of connections; the conventional network reads the map, adds it to the other and convolves once.
     """
     return replace(part, sites=0, dense_macs=0, ann_macs=0, ann_weight_reads=0, ann_adds=part.ann_reads)
+
+
+def spiking_only(part: LayerCount) -> LayerCount:
+    """What the spiking network has and the conventional one has not."""
+    zeros: dict[str, Any] = {f.name: 0 for f in fields(part) if f.name.startswith("ann_")}
+    return replace(part, **zeros)
 
 
 def held_current(name: str, count: int, steps: int) -> LayerCount:

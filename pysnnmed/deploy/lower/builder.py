@@ -2,13 +2,14 @@
 
     I = gain (sum over the sources of value conv(w, what arrives) + b) + neuron bias
 
+What arrives of a source are its spikes and those of the layers beside it, see `Builder.beside`,
 where `value` is what one spike or unit of a source stands for: 1, or 1 / D of normalised integer spikes, divided by T
 where the source is read as a rate, divided by the number of sources where these are averaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -17,15 +18,22 @@ from ...errors import ProgramError
 from ...neurons import Neuron
 from ..operations import EXACT_IN_FLOAT32, ReadOut, Synapses
 from ..quantize import LIMITS
-from ..values import Spikes
+from ..values import Sizes, Spikes
 from .cells import canonical, membrane
-from .collected import Collected
+from .collected import Collected, Weights
 from .real import Connections, Part, RealLayer
 from .whole import in_whole_numbers, quantize_within
 
 
 class Builder(Collected):
-    """Layers whose neurons see spikes, rates and images. Which numbers fit depends on no shape of the inputs."""
+    """Layers whose neurons see spikes, rates and images. Which numbers fit depends on no shape of the inputs.
+
+    beside      {layer: earlier layers whose spikes are added to its own by whoever reads it}, through the same weights
+    """
+
+    def __init__(self, inputs: Mapping[str, int], example: Sizes, multiple: int, weights: Weights, steps: int):
+        super().__init__(inputs, example, multiple, weights, steps)
+        self.beside: dict[str, tuple[str, ...]] = {}
 
     def spiking_layer(
         self,
@@ -60,35 +68,38 @@ class Builder(Collected):
         value, parts = self._parts(name, connections, False, rates=sources)
         weight, factor = parts["rates"].weight, np.full(len(connections.bias), value * gain / self.steps)
         if self.weights != "float32":
-            slots = max(v.slots for s in sources if isinstance(v := self.values[s], Spikes))
+            slots = max(v.slots for s in parts["rates"].sources if isinstance(v := self.values[s], Spikes))
             weight, scale = quantize_within(weight, LIMITS[self.weights], EXACT_IN_FLOAT32 // slots)
             factor *= scale
         bias = (connections.bias * np.float64(gain)).astype(np.float32)
-        synapses = Synapses(tuple(sources), weight, factor.astype(np.float32))
+        synapses = Synapses(parts["rates"].sources, weight, factor.astype(np.float32))
         return self.add(ReadOut(name, connections.geometry, synapses, bias))
 
     def _parts(
         self, name: str, connections: Connections, average: bool, **sources: Sequence[str]
     ) -> tuple[float, dict[str, Part]]:
         """What one unit of a sum is worth in all parts, and the parts there are by name, each with its weights."""
-        seen = {part: tuple(names) for part, names in sources.items() if names}
-        everything = [source for names in seen.values() for source in names]
-        common = max(self._worth.get(source, 1.0) for source in everything)
-        relative = {source: np.float32(self._worth.get(source, 1.0) / common) for source in everything}
-        plain = set(relative.values()) == {1}
-        if connections.geometry.groups > 1 and (len(seen) > 1 or average or not plain):
+        seen = {part: names for part, names in sources.items() if names}
+        terms = {source: (source, *self.beside.get(source, ())) for names in seen.values() for source in names}
+        worths = [self._worth.get(term, 1.0) for summed in terms.values() for term in summed]
+        common = max(worths)
+        plain, several = set(worths) == {common}, average or len(seen) > 1 or len(worths) > len(terms)
+        if connections.geometry.groups > 1 and (several or not plain):
             raise ProgramError(f"lower: layer {name!r} has groups, and sources of several kinds; no program has both")
-        weight, parts = connections.weight, {}
+        first, parts = 0, {}
         for part, names in seen.items():
-            channels = [self.values[source].channels for source in names]
-            if average:
-                mine = np.concatenate([weight] * len(names), axis=1)
-            elif len(seen) == 1:
-                mine = weight
-            else:
-                mine, weight = np.split(weight, [sum(channels)], axis=1)
+            read = tuple(term for source in names for term in terms[source])
+            mine = connections.weight
+            if several:
+                blocks = []
+                for source in names:
+                    n = self.values[source].channels
+                    blocks += [connections.weight[:, first : first + n]] * len(terms[source])
+                    first += 0 if average else n
+                mine = np.concatenate(blocks, axis=1)
             if not plain:  # normalised spikes of another D than the rest
-                worth = np.repeat([relative[source] for source in names], channels)
+                relative = [np.float32(self._worth.get(term, 1.0) / common) for term in read]
+                worth = np.repeat(relative, [self.values[term].channels for term in read])
                 mine = mine * worth.reshape(-1, *(1,) * (mine.ndim - 2))
-            parts[part] = Part(names, mine, Fraction(1, self.steps if part == "rates" else 1))
-        return common / (len(everything) if average else 1), parts
+            parts[part] = Part(read, mine, Fraction(1, self.steps if part == "rates" else 1))
+        return common / (sum(map(len, seen.values())) if average else 1), parts

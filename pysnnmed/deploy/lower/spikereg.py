@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import ProgramError
-from ...models.operations import HEAD, INTEGRATION, UPSAMPLING
+from ...models.operations import HEAD, INTEGRATION, SMOOTHING, UPSAMPLING
 from ...models.spikereg import IMAGES, SpikeReg, SpikeRegConfig
 from ...nn import fold_batch_norm
 from ..operations import Enlarge, Integrate
@@ -24,7 +24,8 @@ def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
     _refuse_what_no_program_has(config)
     multiple = config.shape_multiple
     builder = Builder(dict.fromkeys(VOLUMES, 1), (multiple,) * config.ndim, multiple, weights, config.steps)
-    for layer in config.layers():
+    analog = {layer.name for layer in config.layers()}
+    for layer in config.layers(spiking=True):
         unit = network.unit(layer.name)
         conv = fold_batch_norm(unit.conv, unit.norm) if config.mode == "paper" else unit.conv
         builder.spiking_layer(
@@ -36,7 +37,14 @@ def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
             analog=VOLUMES if IMAGES in layer.rates else (),
             average=layer.average,
         )
+        if layer.plus:
+            builder.beside[layer.name] = layer.plus
+        if layer.name not in analog:
+            builder.spiking_only.append(layer.name)
     output = builder.read_out(HEAD, Connections.of(network.head), (layer.name,), gain=config.displacement_scale)
+    if network.smoothing is not None:
+        output = builder.convolve(SMOOTHING, Connections.of(network.smoothing), output)
+        builder.spiking_only.append(SMOOTHING)
     if config.integration_steps:
         output = builder.add(Integrate(INTEGRATION, output, config.integration_steps))
     if config.head_stride > 1:
@@ -45,12 +53,10 @@ def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
 
 
 def _refuse_what_no_program_has(config: SpikeRegConfig) -> None:
-    """Sums of two layers, populations of opposite current, convolutions of real numbers, membranes that compete."""
+    """Populations of opposite current, membranes that compete."""
     missing = [
         what
         for what, there in {
-            "shortcuts": config.shortcuts,
-            "smoothing": config.smoothing,
             f"winners = {config.winners}": config.winners < 1,
             f"negative_slope = {config.negative_slope}": config.negative_slope > 0,
         }.items()

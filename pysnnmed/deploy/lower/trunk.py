@@ -17,7 +17,6 @@ from ...decomposition import Axis, Outputs
 from ...neurons import Neuron
 from ...nn import BatchNorm
 from ..operations import (
-    EXACT_IN_FLOAT32,
     Add,
     Attend,
     Convolve,
@@ -30,23 +29,17 @@ from ..operations import (
     Repeat,
     Synapses,
 )
-from ..quantize import LIMITS, float_dynamics, quantize
+from ..quantize import float_dynamics
 from ..values import Spikes
 from .cells import canonical, membrane
 from .collected import Collected
 from .real import Connections
-from .whole import quantize_within
 
 SPIKES = ".spikes"  # what follows the name of a layer in that of the spikes that it reads
 
 
 class TrunkBuilder(Collected):
     """Operations of a membrane trunk. Every method returns the name of the value that it adds."""
-
-    def convolve(self, name: str, connections: Connections, source: str) -> str:
-        """The convolution of what `source` holds at each step."""
-        synapses = self._synapses(connections, source)
-        return self.add(Convolve(name, connections.geometry, synapses, connections.bias.astype(np.float32)))
 
     def mean_of(self, name: str, connections: Connections, source: str) -> str:
         """The convolution of the mean over all steps: real numbers that stay."""
@@ -127,19 +120,6 @@ class TrunkBuilder(Collected):
             return self.add(Enlarge(name, source, like, 1.0, align_corners))
         self._worth[name] = self._worth.get(source, 1.0)
         return self.add(Repeat(name, source, 2))
-
-    def _synapses(self, connections: Connections, source: str, over_time: bool = False) -> Synapses:
-        value, weight = self.values[source], connections.weight.astype(np.float32)
-        worth = np.float32(self._worth.get(source, 1.0))
-        if self.weights == "float32":
-            return Synapses((source,), weight, np.full(len(weight), worth))
-        limit = LIMITS[self.weights]
-        if isinstance(value, Spikes):
-            slots = value.slots if over_time else value.levels
-            quantized = quantize_within(weight, limit, EXACT_IN_FLOAT32 // slots)
-        else:
-            quantized = quantize(weight, limit)
-        return Synapses((source,), quantized.q, (quantized.scale * worth).astype(np.float32))
 
 
 def current_of(connections: Connections, name: str, neuron: Neuron) -> Connections:
