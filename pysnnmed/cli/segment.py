@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if segmenter.form.kind == "pictures" or arguments.overlay:
         require("PIL", extra="med", purpose="reading and writing pictures")  # before the work, not after it
-    _check_outputs(arguments, segmenter.form.kind)
+    _check_outputs(arguments, segmenter)
     tasks, batch = _tasks(arguments, segmenter), arguments.input.is_dir()
     if not arguments.dry_run:
         for folder in (arguments.output, arguments.probability, arguments.overlay) if batch else ():
@@ -163,16 +163,19 @@ def _tasks(arguments: argparse.Namespace, segmenter: Segmenter) -> list[Task]:
     return tasks
 
 
-def _check_outputs(arguments: argparse.Namespace, kind: Kind) -> None:
+def _check_outputs(arguments: argparse.Namespace, segmenter: Segmenter) -> None:
     """Refuse names that could not be written, before anything is read."""
-    batch, own = arguments.input.is_dir(), ENDINGS[kind]
-    for path, endings in ((arguments.output, own), (arguments.probability, own), (arguments.overlay, (PICTURE,))):
+    batch, kind = arguments.input.is_dir(), segmenter.form.kind
+    own = (ENDINGS[kind], f"{segmenter.card.name} segments {kind}")
+    page = ((PICTURE,), "an overlay is a picture")
+    outputs = ((arguments.output, own), (arguments.probability, own), (arguments.overlay, page))
+    for path, (endings, why) in outputs:
         if path is None:
             continue
         if not batch and path.is_dir():
             raise ParameterError(f"{path}: is a folder, and the input is one file; name the file to be written")
         if not batch and not path.name.lower().endswith(endings):
-            raise ParameterError(f"{path}: the name must end in {' or '.join(endings)}")
+            raise ParameterError(f"{path}: the name must end in {' or '.join(endings)}, for {why}")
         if batch and path.exists() and not path.is_dir():
             raise ParameterError(f"{path}: must be a folder, for the input is one")
         if batch and os.path.realpath(path) == os.path.realpath(arguments.input):
