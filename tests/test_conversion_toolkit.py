@@ -21,9 +21,10 @@ from pysnnmed.convert import (
 )
 from pysnnmed.data import Image, write_nifti
 from pysnnmed.data.generate import generate_pair
+from pysnnmed.deploy.executor import execute
 from pysnnmed.deploy.lower import lower
 from pysnnmed.deploy.pretrained import load_model, save_model
-from pysnnmed.errors import ImageError, ParameterError, ProgramError
+from pysnnmed.errors import ImageError, ParameterError
 from pysnnmed.models.operations import count_operations
 from pysnnmed.models.spikereg import FIELD, SpikeReg, SpikeRegConfig, Teacher
 from pysnnmed.tensor import Tensor, no_grad
@@ -212,9 +213,17 @@ def test_events_of_two_populations_are_counted_with_synapses_of_their_own(rng):
     assert found["head"].synops == once["head"].synops
 
 
-def test_negative_populations_have_no_program(rng):
-    with pytest.raises(ProgramError, match=r"negative_slope = 0\.2.*'trained'"):
-        lower(SpikeReg(SpikeRegConfig(encoder=(2,), decoder=(2,), negative_slope=0.2), rng))
+def test_two_populations_run_as_a_program(rng):
+    config = SpikeRegConfig(encoder=(4, 5), decoder=(4, 3), average_skips=(0,), negative_slope=0.2)
+    teacher, ((fixed, moving),) = lively_teacher(config, rng), pairs(rng, 1, (8, 8, 8))
+    spiking = SpikeReg(config, rng)
+    convert(teacher, spiking, [(fixed, moving)])
+    with no_grad():
+        field = spiking(fixed, moving).data[0]
+    for weights, apart in (("float32", 0.02), ("int16", 0.1), ("int8", 0.2)):
+        found = execute(lower(spiking, weights), {"fixed": fixed.data[0], "moving": moving.data[0]})
+        (ours,) = found.outputs.values()
+        assert np.abs(ours - field).mean() < apart * np.abs(field).mean(), weights
 
 
 # --- reports
@@ -348,18 +357,29 @@ def test_the_command_writes_a_model_that_registers(mode, teacher_file, tmp_path,
     assert status == 0, err
     facts = json.loads(said)
     assert facts["mode"] == mode
-    assert ("no_program" in facts) == (mode == "paper")
-    assert ("program" in facts) == (mode == "sound")
+    assert "program" in facts
+    assert "no_program" not in facts
     pair = generate_pair((16, 16, 16), np.random.default_rng(4))
     for name in ("moving", "fixed"):
         write_nifti(tmp_path / f"{name}.nii.gz", Image(getattr(pair, name), np.eye(4)))
     register = ("register", "--moving", tmp_path / "moving.nii.gz", "--fixed", tmp_path / "fixed.nii.gz")
-    status, said, err = command(capsys, *register, "--model", out, "--weights", "trained", "--json", *backend)
+    for weights in ("trained", "int8"):
+        status, said, err = command(capsys, *register, "--model", out, "--weights", weights, "--json", *backend)
+        assert status == 0, err
+        assert 0 < json.loads(said)["spike_rate"] < 1
+
+
+def test_a_network_without_a_program_says_so(tmp_path, rng, capsys):
+    config = SpikeRegConfig(encoder=(2,), decoder=(2,), mode="paper", winners=0.5)
+    save_model(tmp_path / "net.safetensors", SpikeReg(config, rng), {"spacing": 1.0, "align": "world"})
+    status, said, err = command(capsys, "info", tmp_path / "net.safetensors", "--json")
     assert status == 0, err
-    assert 0 < json.loads(said)["spike_rate"] < 1
-    status, _, err = command(capsys, *register, "--model", out, *backend)
-    assert status == (0 if mode == "sound" else 2), err
-    assert mode == "sound" or "weights 'trained'" in err
+    assert "winners" in json.loads(said)["no_program"]
+    write_nifti(tmp_path / "image.nii.gz", Image(rng.random((8, 8, 8), dtype=np.float32), np.eye(4)))
+    register = ("register", "--moving", tmp_path / "image.nii.gz", "--fixed", tmp_path / "image.nii.gz")
+    status, _, err = command(capsys, *register, "--model", tmp_path / "net.safetensors")
+    assert status == 2
+    assert "weights 'trained'" in err
 
 
 def test_neurons_may_be_left_to_learn(teacher_file, tmp_path, capsys):

@@ -61,6 +61,7 @@ def configs(draw):
         displacement_scale=draw(st.sampled_from([1.0, 2.0])),
         leak=draw(st.sampled_from([1.0, 0.5])),
         reset=draw(st.sampled_from(["soft", "hard"])),
+        negative_slope=draw(st.sampled_from([0.0, 0.0, 0.5])),
     )
 
 
@@ -147,6 +148,8 @@ def learning_world(network, fixed, moving):
 @given(config=configs(), neurons=st.none() | st.lists(dyadic_neurons, min_size=1, max_size=3), seed=st.integers(0, 999))
 def test_spikes_of_dyadic_networks_are_equal(config, neurons, seed):
     rng = np.random.default_rng(seed)
+    if neurons:  # of an opposite population there is one kind only
+        config = replace(config, negative_slope=0.0)
     network = on_the_grid(SpikeReg(config, rng), rng)
     for i, layer in enumerate(config.layers() if neurons else []):
         network.unit(layer.name).neuron = Spiking(neurons[i % len(neurons)])
@@ -290,6 +293,25 @@ def test_weights_have_the_type_that_was_asked_for():
             assert {synapses.weight.dtype.name for _, synapses in layer.parts} == {weights}
 
 
+@pytest.mark.parametrize("slope", [0.01, 0.2])
+def test_opposite_populations_of_any_slope_become_programs(slope, rng):
+    config = SpikeRegConfig(encoder=(3, 4), decoder=(4, 3), negative_slope=slope)
+    network = SpikeReg(config, rng)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            parameter.data = rng.uniform(-0.6 / slope, 0.8, parameter.shape).astype(np.float32)
+    fixed, moving = rng.random((2, 8, 8, 16), dtype=np.float32)
+    _, expected = learning_world(network, fixed, moving)
+    upper = {name: counts[:, counts.shape[1] // 2 :] for name, counts in expected.items()}
+    assert any(counts.any() for counts in upper.values())
+    for weights, allowed in (("float32", 1e-3), ("int16", 0.05)):
+        program = lower(network, weights)
+        assert dict(program.analog_channels) == {layer.name: layer.out_channels for layer in config.layers()}
+        spikes = run(program, fixed=fixed[None], moving=moving[None]).kept
+        for name, counts in expected.items():
+            assert (spikes[name] != counts).mean() <= allowed, (weights, name)
+
+
 # --- what has no program
 
 
@@ -300,6 +322,17 @@ def test_a_neuron_without_a_program_is_named_with_its_layer(neuron, rng):
     network = SpikeReg(SpikeRegConfig(encoder=(2,), decoder=(2,)), rng)
     network.unit("bottleneck").neuron = Spiking(neuron)
     with pytest.raises(ProgramError, match=f"'bottleneck'.*{type(neuron).__name__}"):
+        lower(network)
+
+
+def test_populations_with_leaks_of_their_own_are_refused(rng):
+    config = SpikeRegConfig(encoder=(2,), decoder=(2,), negative_slope=0.2, learn_leak=True)
+    network = SpikeReg(config, rng)
+    lower(network)
+    for name, parameter in network.named_parameters():
+        if name.startswith("bottleneck.negative"):
+            parameter.data = parameter.data - np.float32(1)
+    with pytest.raises(ProgramError, match=r"'bottleneck'.*two populations.*'trained'"):
         lower(network)
 
 

@@ -12,7 +12,9 @@ rate is how often the neuron fired in all steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,7 @@ __all__ = ["count", "literal_synops", "look"]
 
 BLOCK = 2**15  # words looked at together
 MOST_BITS = 64  # of a word
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str, np.ndarray], executed: Any) -> Seen:
@@ -62,7 +65,8 @@ def look(operation: Operation, values: Mapping[str, Value], arrays: Mapping[str,
         return Seen()
     nonzero, trains = 0, []
     for part, synapses, source, _ in _connections(operation, values):
-        value, fan = values[source], _fanout(operation, synapses, values, source)
+        value = values[source]
+        fan = _fanout(operation, synapses, values, source, values[operation.name].channels)
         if isinstance(value, Real):
             nonzero += synops.conv_macs(arrays[source], fan, skip_zeros=True)
         elif isinstance(value, Spikes):
@@ -79,26 +83,35 @@ def count(
     values: Mapping[str, Value],
     samples: int,
     seen: Seen,
-    spiking_only: Collection[str] = (),
+    analog_channels: Mapping[str, int] = NOTHING,
 ) -> LayerCount | None:
     """The counts of an operation run on so many samples; None for one that computes nothing that is counted.
 
     Quantize is a rounding of the input, Pool and Repeat move bits: none of them computes. The neurons of every sample
-    are neurons of their own. `spiking_only` names operations without a counterpart in the conventional network.
+    are neurons of their own. For `analog_channels` see `Program`.
     """
-    counted = _count(operation, values, samples, seen, spiking_only)
-    if counted is None or operation.name not in spiking_only:
+    all_channels = values[operation.name].channels
+    known = analog_channels.get(operation.name, all_channels)
+    counted = _count(operation, values, samples, seen, analog_channels, all_channels)
+    if counted is None or known == all_channels:
         return counted
-    return synops.spiking_only(counted)
+    analog = _count(operation, values, samples, Seen(), analog_channels, known) if known else None
+    return synops.compared_with(counted, analog) if analog else synops.spiking_only(counted)
 
 
 def _count(
-    operation: Operation, values: Mapping[str, Value], samples: int, seen: Seen, spiking_only: Collection[str]
+    operation: Operation,
+    values: Mapping[str, Value],
+    samples: int,
+    seen: Seen,
+    analog_channels: Mapping[str, int],
+    channels: int,
 ) -> LayerCount | None:
+    """As if a layer had so many channels."""
     out = values[operation.name]
     if isinstance(operation, SpikingLayer | ReadOut):
-        connections = _synapses(operation, values, samples, seen, spiking_only)
-        parts = [*connections, *_outputs(operation, out, samples, seen)]
+        connections = _synapses(operation, values, samples, seen, analog_channels, channels)
+        parts = [*connections, *_outputs(operation, samples * channels * math.prod(out.shape), seen)]
         return sum(parts[1:], start=parts[0])
     if isinstance(operation, TRUNK):
         return count_trunk(operation, values, samples, seen)
@@ -115,12 +128,13 @@ def _synapses(
     values: Mapping[str, Value],
     samples: int,
     seen: Seen,
-    spiking_only: Collection[str],
+    analog_channels: Mapping[str, int],
+    channels: int,
 ) -> Iterator[LayerCount]:
-    """What the kernels counted, then the connections of each source.
+    """What the kernels counted, then the connections of each source to so many output channels.
 
-    Two parts, or a source that the conventional network does not have and another, may be read through the same
-    weights: one convolution of a sum.
+    Two parts may be read through the same weights, and so may channels that the analog network has and others, up to
+    the sign: one convolution of a sum.
     """
     yield LayerCount(
         layer.name,
@@ -132,25 +146,40 @@ def _synapses(
     )
     met: list[tuple[str, np.ndarray]] = []
     for part, synapses, source, first in _connections(layer, values):
-        value, fan = values[source], _fanout(layer, synapses, values, source)
-        channels, weight = value.channels * samples, synapses.weight[:, first : first + value.channels]
+        value, fan = values[source], _fanout(layer, synapses, values, source, channels)
         if isinstance(value, Real):
-            yield synops.counted_macs(layer.name, fan, channels, nonzero=0)
+            yield synops.counted_macs(layer.name, fan, value.channels * samples, nonzero=0)
         if not isinstance(value, Spikes):
             continue
-        connections = synops.counted_synapses(
-            layer.name, fan, channels, steps=value.steps, events=0, synops=0, int_macs=0, levels=value.levels
-        )
-        alone = source in spiking_only
-        if any(np.array_equal(weight, other) for at, other in met if alone or at != part):
-            connections = synops.through_same_synapses(connections)
-        yield synops.spiking_only(connections) if alone else connections
-        met.append((part, weight))
+        every = _connected(layer.name, fan, value, value.channels * samples)
+        known = analog_channels.get(source, value.channels)
+        for start, stop in ((0, known), (known, value.channels)):
+            if start == stop:
+                continue
+            alone, weight = start == known, synapses.weight[:, first + start : first + stop]
+            connections = replace(
+                _connected(layer.name, fan, value, (stop - start) * samples),
+                spike_bytes_read=0 if start else every.spike_bytes_read,  # whole bytes hold spikes of both kinds
+            )
+            if any(_same(weight, other, alone) for at, other in met if alone or at != part):
+                connections = synops.through_same_synapses(connections)
+            yield synops.spiking_only(connections) if alone else connections
+            met.append((part, weight))
 
 
-def _outputs(layer: SpikingLayer | ReadOut, out: Value, samples: int, seen: Seen) -> Iterator[LayerCount]:
-    """Biases, then neurons or the real numbers that are written."""
-    count = samples * out.channels * math.prod(out.shape)
+def _connected(name: str, fan: synops.Fanout, spikes: Spikes, channels: int) -> LayerCount:
+    """The connections of so many channels, without what they carried."""
+    return synops.counted_synapses(
+        name, fan, channels, steps=spikes.steps, events=0, synops=0, int_macs=0, levels=spikes.levels
+    )
+
+
+def _same(weight: np.ndarray, other: np.ndarray, up_to_sign: bool) -> bool:
+    return np.array_equal(weight, other) or (up_to_sign and np.array_equal(-weight, other))
+
+
+def _outputs(layer: SpikingLayer | ReadOut, count: int, seen: Seen) -> Iterator[LayerCount]:
+    """Biases, then neurons or the real numbers that are written: so many."""
     if isinstance(layer, ReadOut):
         yield synops.biases(layer.name, count)
         yield LayerCount(layer.name, value_writes=count, ann_writes=count)
@@ -186,9 +215,10 @@ def _fanout(
     synapses: Synapses | Raised,
     values: Mapping[str, Value],
     source: str,
+    channels: int,
 ) -> synops.Fanout:
     geometry = synapses.geometry if isinstance(synapses, Raised) else layer.geometry
-    return geometry.fanout(values[source].shape, values[layer.name].channels)
+    return geometry.fanout(values[source].shape, channels)
 
 
 def _values_of(part: str, spikes: Spikes) -> int:

@@ -37,10 +37,10 @@ class Observation:
     @functools.cached_property
     def report(self) -> Report:
         """Exact counts, operation by operation; of those that compute something."""
-        spiking_only = frozenset(self.program.spiking_only)
+        program = self.program
         counted = (
-            counts.count(op, self.values, self.samples, self.seen[op.name], spiking_only)
-            for op in self.program.operations
+            counts.count(op, self.values, self.samples, self.seen[op.name], program.analog_channels)
+            for op in program.operations
         )
         return Report(tuple(count for count in counted if count is not None))
 

@@ -30,7 +30,8 @@ class Program:
     ndim            spatial axes
     multiple        every spatial axis of the inputs must be a multiple of this
     example         a spatial shape on which the operations fit together; () looks for the smallest of equal sides
-    spiking_only    operations that the conventional network, to which counts compare the program, does not have
+    analog_channels {operation: how many of its channels, the first ones, the analog network has too to which counts
+                    compare the program}; of what is not named it has all
     facts           what the maker wants to be remembered, JSON-able: the name of the network, T, scores
 
     Raises ProgramError, naming the operation, if a name is used twice, unknown or used before it exists, or if the
@@ -43,7 +44,7 @@ class Program:
     ndim: int = 3
     multiple: int = 1
     example: Sizes = ()
-    spiking_only: tuple[str, ...] = ()
+    analog_channels: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,9 +62,6 @@ class Program:
         unknown = [name for name in self.outputs if name not in known]
         if unknown or not self.outputs:
             raise ProgramError(f"a program must return values that it computes, not {list(self.outputs)}")
-        strangers = set(self.spiking_only) - {operation.name for operation in self.operations}
-        if strangers:
-            raise ProgramError(f"spiking_only must name operations of the program, not {sorted(strangers)}")
         if not self.inputs or min(self.inputs.values()) < 1 or self.ndim not in (1, 2, 3) or self.multiple < 1:
             raise ProgramError(
                 f"a program needs inputs with at least one channel, 1 to 3 axes and a multiple of at least 1, not "
@@ -72,7 +70,7 @@ class Program:
         if max(self.inputs.values()) > MOST_CHANNELS:
             raise ProgramError(f"inputs must have at most {MOST_CHANNELS} channels, not {dict(self.inputs)}")
         object.__setattr__(self, "example", tuple(self.example) or self._smallest())
-        self.values(self.example)
+        self._check_analog_channels(self.values(self.example))
         if math.prod(self.example) > LARGEST_EXAMPLE:
             raise ProgramError(f"the example must have at most {LARGEST_EXAMPLE} positions, not {self.example}")
 
@@ -84,6 +82,19 @@ class Program:
                 self.values(shape)
                 return shape
         return cubes[-1]
+
+    def _check_analog_channels(self, values: Mapping[str, Value]) -> None:
+        """Only layers of spikes can have channels of both kinds."""
+        kinds = {operation.name: operation for operation in self.operations}
+        for name, n in self.analog_channels.items():
+            if name not in kinds:
+                raise ProgramError(f"analog_channels must name operations of the program, not {name!r}")
+            channels = values[name].channels
+            if not (0 <= n <= channels if isinstance(kinds[name], SpikingLayer) else n in (0, channels)):
+                raise ProgramError(
+                    f"{type(kinds[name]).__name__} {name!r}: its analog_channels must be 0 or {channels}, of a spiking "
+                    f"layer anything between, not {n}"
+                )
 
     def values(self, shape: Sizes) -> dict[str, Value]:
         """The type of every value for inputs of spatial `shape`, inputs first. Raises ProgramError."""

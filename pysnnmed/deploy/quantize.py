@@ -68,13 +68,19 @@ class Unit:
     parts: int
 
     @classmethod
-    def below(cls, current: np.ndarray, parts: int, threshold: float, bits: int) -> tuple[Unit, np.ndarray]:
+    def below(
+        cls, current: np.ndarray, parts: int, threshold: float | np.ndarray, bits: int
+    ) -> tuple[Unit, np.ndarray]:
         """The unit for sums of which one unit brings `current` [O], and 1 / parts of it. -> (unit, current in units)
 
         `current` in units is `parts` times a power of two. The current must be at least parts threshold / 2**bits.
         """
         fraction = np.exp2(np.maximum(np.floor(np.log2(current / parts / threshold) + bits), 0))
         return cls(current / fraction, parts), (parts * fraction).astype(np.int64)
+
+    def split(self, n: int) -> list[Unit]:
+        """Those of n equal shares of the channels."""
+        return [Unit(step, self.parts) for step in np.split(self.step, n)]
 
     def potential(self, n: np.ndarray) -> np.ndarray:
         """Whole numbers [..., O] as potentials, float64; exact where the result has 53 bits."""

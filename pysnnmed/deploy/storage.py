@@ -27,7 +27,7 @@ from .program import Program
 from .weights import MAX_HEADER_BYTES, load_arrays, save_arrays
 
 VERSION = 2
-_PROGRAM = ("inputs", "outputs", "ndim", "multiple", "example", "spiking_only", "facts")
+_PROGRAM = ("inputs", "outputs", "ndim", "multiple", "example", "analog_channels", "facts")
 
 
 def save_program(path: str | Path, program: Program) -> None:
@@ -73,7 +73,7 @@ def to_text(program: Program) -> tuple[str, dict[str, np.ndarray]]:
         "ndim": program.ndim,
         "multiple": program.multiple,
         "example": list(program.example),
-        "spiking_only": list(program.spiking_only),
+        "analog_channels": dict(program.analog_channels),
         "facts": dict(program.facts),
         "operations": operations,
     }
@@ -94,7 +94,7 @@ def from_text(text: str, arrays: Mapping[str, np.ndarray]) -> Program:
         raise ProgramError(f"programs of version {VERSION} can be read, not {found!r}; update pysnnmed")
     if set(content) != {"version", "operations", *_PROGRAM}:
         raise ProgramError(f"a program has the fields {', '.join(_PROGRAM)} and operations, not {', '.join(content)}")
-    hints = {**_hints(Program), "inputs": dict[str, int], "facts": dict[str, Any]}
+    hints = {**_hints(Program), "inputs": dict[str, int], "analog_channels": dict[str, int], "facts": dict[str, Any]}
     fields = {name: _value(hints[name], content[name], name, {}) for name in _PROGRAM}
     if not isinstance(content["operations"], list):
         raise ProgramError("operations must be a list")

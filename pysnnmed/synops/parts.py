@@ -113,9 +113,14 @@ def through_same_synapses(part: LayerCount) -> LayerCount:
 
 
 def spiking_only(part: LayerCount) -> LayerCount:
-    """What the spiking network has and the conventional one has not."""
-    zeros: dict[str, Any] = {f.name: 0 for f in fields(part) if f.name.startswith("ann_")}
-    return replace(part, **zeros)
+    """The counts of a part that the conventional network does not have."""
+    return compared_with(part, LayerCount(part.name))
+
+
+def compared_with(part: LayerCount, analog: LayerCount) -> LayerCount:
+    """The counts of a part in the place of which the conventional network has another."""
+    theirs: dict[str, Any] = {f.name: getattr(analog, f.name) for f in fields(part) if f.name.startswith("ann_")}
+    return replace(part, **theirs)
 
 
 def held_current(name: str, count: int, steps: int) -> LayerCount:

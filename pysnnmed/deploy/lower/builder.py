@@ -10,6 +10,7 @@ where the source is read as a rate, divided by the number of sources where these
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -34,6 +35,7 @@ class Builder(Collected):
     def __init__(self, inputs: Mapping[str, int], example: Sizes, multiple: int, weights: Weights, steps: int):
         super().__init__(inputs, example, multiple, weights, steps)
         self.beside: dict[str, tuple[str, ...]] = {}
+        self._signed: set[str] = set()  # layers with an opposite population
 
     def spiking_layer(
         self,
@@ -45,22 +47,37 @@ class Builder(Collected):
         rates: Sequence[str] = (),
         analog: Sequence[str] = (),
         average: bool = False,
+        opposite: Neuron | None = None,
     ) -> str:
         """A layer that sees its sources step by step, as firing rates, or as real numbers in [0, 1]. -> its name
 
         The input channels are those of `frames`, `rates` and `analog` in this order; with `average`, the mean of all
-        sources. Raises ProgramError, naming the layer, for a neuron that no program has.
+        sources. `opposite` is a second population of neurons on the same currents, the upper half of the channels,
+        whose spikes count against those of the first. Raises ProgramError, naming the layer, for neurons that no
+        program has.
         """
-        cell = canonical(name, neuron)
-        value, parts = self._parts(name, connections, average, frames=frames, rates=rates, analog=analog)
-        bias = connections.bias * np.float64(cell.gain) + cell.bias
-        layer = RealLayer(name, connections.geometry, membrane(cell), self.steps, bias, value * cell.gain, parts)
+        cells = [canonical(name, kind) for kind in (neuron, opposite) if kind is not None]
+        gain = cells[0].gain
+        weight = np.concatenate([connections.weight * np.float32(cell.gain / gain) for cell in cells])
+        bias = np.concatenate([connections.bias * np.float64(cell.gain) + cell.bias for cell in cells])
+        every = replace(connections, weight=weight)
+        value, parts = self._parts(name, every, average, frames=frames, rates=rates, analog=analog)
+        membranes = tuple(membrane(cell) for cell in cells)
+        if len({(one.beta, one.hard, one.levels) for one in membranes}) > 1:
+            raise ProgramError(
+                f"lower: layer {name!r} has two populations with leaks, resets or levels of their own; no program has "
+                f"both in one layer, run the network as it was trained, with weights 'trained'"
+            )
+        layer = RealLayer(name, connections.geometry, membranes, self.steps, bias, value * gain, parts)
         if self.weights == "float32":
             self.add(layer.in_float32())
         else:
             for operation in in_whole_numbers(layer, LIMITS[self.weights], self.values):
                 self.add(operation)
-        self._worth[name] = cell.unit
+        self._worth[name] = cells[0].unit
+        if opposite is not None:
+            self.analog_channels[name] = len(connections.bias)
+            self._signed.add(name)
         return name
 
     def read_out(self, name: str, connections: Connections, sources: Sequence[str], gain: float = 1.0) -> str:
@@ -84,6 +101,7 @@ class Builder(Collected):
         worths = [self._worth.get(term, 1.0) for summed in terms.values() for term in summed]
         common = max(worths)
         plain, several = set(worths) == {common}, average or len(seen) > 1 or len(worths) > len(terms)
+        several = several or bool(self._signed & terms.keys())
         if connections.geometry.groups > 1 and (several or not plain):
             raise ProgramError(f"lower: layer {name!r} has groups, and sources of several kinds; no program has both")
         first, parts = 0, {}
@@ -93,8 +111,10 @@ class Builder(Collected):
             if several:
                 blocks = []
                 for source in names:
-                    n = self.values[source].channels
-                    blocks += [connections.weight[:, first : first + n]] * len(terms[source])
+                    populations = 1 + (source in self._signed)
+                    n = self.values[source].channels // populations
+                    block = connections.weight[:, first : first + n]
+                    blocks += [block, -block][:populations] * len(terms[source])
                     first += 0 if average else n
                 mine = np.concatenate(blocks, axis=1)
             if not plain:  # normalised spikes of another D than the rest

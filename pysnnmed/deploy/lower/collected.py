@@ -29,7 +29,7 @@ class Collected:
         self.weights, self.steps = weights, steps
         self.operations: list[Operation] = []
         self.values: dict[str, Value] = {name: Real(channels, example) for name, channels in inputs.items()}
-        self.spiking_only: list[str] = []  # names of operations, see Program
+        self.analog_channels: dict[str, int] = {}  # see Program
         self._worth: dict[str, float] = {}  # of one spike, by source
 
     def add(self, operation: Operation) -> str:
@@ -52,7 +52,7 @@ class Collected:
             len(self.example),
             self.multiple,
             self.example,
-            tuple(self.spiking_only),
+            self.analog_channels,
         )
 
     def _synapses(self, connections: Connections, source: str, over_time: bool = False) -> Synapses:

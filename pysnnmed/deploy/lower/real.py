@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...nn import Conv, ConvTranspose
-from ..operations import Geometry, SpikingLayer, Synapses
+from ..operations import Dynamics, Geometry, SpikingLayer, Synapses
 from ..quantize import Membrane, float_dynamics
 from ..values import Sizes
 
@@ -54,15 +54,23 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class RealLayer:
-    """A spiking layer, I = bias + value (sum over the parts of share conv(weight, what the part sees)), bias [O]."""
+    """A spiking layer, I = bias + value (sum over the parts of share conv(weight, what the part sees)), bias [O].
+
+    The channels are those of one kind of neurons, or of several kinds in equal shares.
+    """
 
     name: str
     geometry: Geometry
-    cell: Membrane
+    cells: tuple[Membrane, ...]
     steps: int
     bias: np.ndarray
     value: float
     parts: Mapping[str, Part]
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """[O]"""
+        return np.repeat([cell.threshold for cell in self.cells], len(self.bias) // len(self.cells))
 
     def in_float32(self) -> SpikingLayer:
         """The same numbers."""
@@ -72,5 +80,5 @@ class RealLayer:
             return np.full(n, self.value * float(part.share), np.float32)
 
         parts = {kind: Synapses(part.sources, part.weight, factor(part)) for kind, part in self.parts.items()}
-        dynamics = float_dynamics(self.cell, self.steps, n)
+        dynamics = Dynamics.joined([float_dynamics(cell, self.steps, n // len(self.cells)) for cell in self.cells])
         return SpikingLayer.of_parts(self.name, self.geometry, dynamics, self.bias.astype(np.float32), parts)

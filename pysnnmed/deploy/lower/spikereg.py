@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import ProgramError
 from ...models.operations import HEAD, INTEGRATION, SMOOTHING, UPSAMPLING
-from ...models.spikereg import IMAGES, SpikeReg, SpikeRegConfig
+from ...models.spikereg import IMAGES, SpikeReg
 from ...nn import fold_batch_norm
 from ..operations import Enlarge, Integrate
 from ..program import Program
@@ -21,7 +21,11 @@ def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
     Batch norm, where it is a layer, is folded into the weights. Raises ProgramError for what no operation computes.
     """
     config = network.config
-    _refuse_what_no_program_has(config)
+    if config.winners < 1:
+        raise ProgramError(
+            f"lower: no program has membranes that compete, and this SpikeReg has winners = {config.winners}; run it "
+            f"as it was trained, with weights 'trained'"
+        )
     multiple = config.shape_multiple
     builder = Builder(dict.fromkeys(VOLUMES, 1), (multiple,) * config.ndim, multiple, weights, config.steps)
     analog = {layer.name for layer in config.layers()}
@@ -36,34 +40,18 @@ def lower_spikereg(network: SpikeReg, weights: Weights) -> Program:
             rates=tuple(source for source in layer.rates if source != IMAGES),
             analog=VOLUMES if IMAGES in layer.rates else (),
             average=layer.average,
+            opposite=unit.negative.current_neuron() if config.negative_slope else None,
         )
         if layer.plus:
             builder.beside[layer.name] = layer.plus
         if layer.name not in analog:
-            builder.spiking_only.append(layer.name)
+            builder.analog_channels[layer.name] = 0
     output = builder.read_out(HEAD, Connections.of(network.head), (layer.name,), gain=config.displacement_scale)
     if network.smoothing is not None:
         output = builder.convolve(SMOOTHING, Connections.of(network.smoothing), output)
-        builder.spiking_only.append(SMOOTHING)
+        builder.analog_channels[SMOOTHING] = 0
     if config.integration_steps:
         output = builder.add(Integrate(INTEGRATION, output, config.integration_steps))
     if config.head_stride > 1:
         output = builder.add(Enlarge(UPSAMPLING, output, VOLUMES[0], gain=config.head_stride))
     return builder.program(output)
-
-
-def _refuse_what_no_program_has(config: SpikeRegConfig) -> None:
-    """Populations of opposite current, membranes that compete."""
-    missing = [
-        what
-        for what, there in {
-            f"winners = {config.winners}": config.winners < 1,
-            f"negative_slope = {config.negative_slope}": config.negative_slope > 0,
-        }.items()
-        if there
-    ]
-    if missing:
-        raise ProgramError(
-            f"lower: no program has {', '.join(missing)} of this SpikeReg; run the network as it was trained, with "
-            f"weights 'trained'"
-        )

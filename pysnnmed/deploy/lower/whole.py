@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...errors import ProgramError
-from ..operations import EXACT_IN_FLOAT32, INT32, Operation, Quantize, SpikingLayer, Synapses
+from ..operations import EXACT_IN_FLOAT32, INT32, Dynamics, Operation, Quantize, SpikingLayer, Synapses
 from ..quantize import LIMITS, Quantized, Unit, quantize, whole_dynamics
 from ..values import Value
 from .real import RealLayer
@@ -36,7 +36,7 @@ def in_whole_numbers(layer: RealLayer, limit: int, values: Mapping[str, Value]) 
 
 
 def quantize_within(
-    weight: np.ndarray, limit: int, most: int, at_least: float = 0.0, signed: bool = False
+    weight: np.ndarray, limit: int, most: int, at_least: float | np.ndarray = 0.0, signed: bool = False
 ) -> Quantized:
     """Quantised as finely as `limit` allows and as sums over inputs of 0 and 1 (`signed`: also -1) stay in `most`."""
     while True:
@@ -61,13 +61,16 @@ def _in_units(layer: RealLayer, limit: int, bits: int, values: Mapping[str, Valu
             if name not in values
         ]
     q, scale = _weights(layer, limit, bits)
-    unit, current = Unit.below(scale * abs(layer.value), _divisor(layer), layer.cell.threshold, bits)
+    unit, current = Unit.below(scale * abs(layer.value), _divisor(layer), layer.thresholds, bits)
     starts = np.cumsum([part.weight.shape[1] for part in layer.parts.values()])[:-1]
     synapses = {
         kind: Synapses(part.sources, mine, _factor(layer, part.share, current))
         for (kind, part), mine in zip(layer.parts.items(), np.split(q, starts, axis=1), strict=True)
     }
-    neurons = whole_dynamics(layer.cell, layer.steps, unit, bits)
+    units = unit.split(len(layer.cells))
+    neurons = Dynamics.joined(
+        [whole_dynamics(cell, layer.steps, own, bits) for cell, own in zip(layer.cells, units, strict=True)]
+    )
     operations.append(SpikingLayer.of_parts(layer.name, layer.geometry, neurons, unit.whole(layer.bias), synapses))
     known = dict(values)
     for operation in operations:
@@ -90,7 +93,7 @@ def _divisor(layer: RealLayer) -> int:
 def _weights(layer: RealLayer, limit: int, bits: int) -> Quantized:
     """The weights of all parts, of one scale: sums over real inputs exact, and worth a unit at least."""
     weight = np.concatenate([part.weight for part in layer.parts.values()], axis=1)
-    least = _divisor(layer) * layer.cell.threshold / (2**bits * abs(layer.value))
+    least = _divisor(layer) * layer.thresholds / (2**bits * abs(layer.value))
     if "analog" in layer.parts:
         most = int(EXACT_IN_FLOAT32 * layer.parts["analog"].share)
         return quantize_within(weight, limit, most, least, signed=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -156,6 +158,13 @@ class Dynamics:
     leak: float
     shift: int = 0
     hard: bool = False
+
+    @classmethod
+    def joined(cls, populations: Sequence[Dynamics]) -> Dynamics:
+        """The channels of all, one after another; steps, leak and kind of reset are those of the first."""
+        arrays = [one.arrays for one in populations]
+        together: dict[str, Any] = {name: np.concatenate([one[name] for one in arrays], axis=-1) for name in arrays[0]}
+        return replace(populations[0], **together)
 
     @property
     def levels(self) -> int:
