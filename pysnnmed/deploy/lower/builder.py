@@ -20,7 +20,7 @@ from ...neurons import Neuron
 from ..operations import EXACT_IN_FLOAT32, ReadOut, Synapses
 from ..quantize import LIMITS
 from ..values import Sizes, Spikes
-from .cells import canonical, membrane
+from .cells import canonical, membranes
 from .collected import Collected, Weights
 from .real import Connections, Part, RealLayer
 from .whole import in_whole_numbers, quantize_within
@@ -62,13 +62,7 @@ class Builder(Collected):
         bias = np.concatenate([connections.bias * np.float64(cell.gain) + cell.bias for cell in cells])
         every = replace(connections, weight=weight)
         value, parts = self._parts(name, every, average, frames=frames, rates=rates, analog=analog)
-        membranes = tuple(membrane(cell) for cell in cells)
-        if len({(one.beta, one.hard, one.levels) for one in membranes}) > 1:
-            raise ProgramError(
-                f"lower: layer {name!r} has two populations with leaks, resets or levels of their own; no program has "
-                f"both in one layer, run the network as it was trained, with weights 'trained'"
-            )
-        layer = RealLayer(name, connections.geometry, membranes, self.steps, bias, value * gain, parts)
+        layer = RealLayer(name, every.geometry, membranes(name, cells), self.steps, bias, value * gain, parts)
         if self.weights == "float32":
             self.add(layer.in_float32())
         else:
@@ -107,15 +101,14 @@ class Builder(Collected):
         first, parts = 0, {}
         for part, names in seen.items():
             read = tuple(term for source in names for term in terms[source])
-            mine = connections.weight
-            if several:
-                blocks = []
-                for source in names:
-                    populations = 1 + (source in self._signed)
-                    n = self.values[source].channels // populations
-                    block = connections.weight[:, first : first + n]
-                    blocks += [block, -block][:populations] * len(terms[source])
-                    first += 0 if average else n
+            mine, blocks = connections.weight, []
+            for source in names if several else ():
+                populations = 1 + (source in self._signed)
+                n = self.values[source].channels // populations
+                block = connections.weight[:, first : first + n]
+                blocks += [block, -block][:populations] * len(terms[source])
+                first += 0 if average else n
+            if blocks:
                 mine = np.concatenate(blocks, axis=1)
             if not plain:  # normalised spikes of another D than the rest
                 relative = [np.float32(self._worth.get(term, 1.0) / common) for term in read]

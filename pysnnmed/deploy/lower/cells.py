@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,6 +30,17 @@ def canonical(name: str, neuron: Neuron) -> Canonical:
             f"other than 0 and a finite number of levels"
         )
     return neuron
+
+
+def membranes(name: str, populations: Sequence[Canonical]) -> tuple[Membrane, ...]:
+    """The parameters of the populations of layer `name`; ProgramError if they are not of one kind."""
+    found = tuple(membrane(neuron) for neuron in populations)
+    if len({(one.beta, one.hard, one.levels) for one in found}) > 1:
+        raise ProgramError(
+            f"lower: layer {name!r} has two populations with leaks, resets or levels of their own; no program has both "
+            f"in one layer, run the network as it was trained, with weights 'trained'"
+        )
+    return found
 
 
 def membrane(neuron: Canonical) -> Membrane:
