@@ -16,6 +16,8 @@ def cores() -> int:
 
 CORES = cores()
 limit: ContextVar[int] = ContextVar("thread_limit", default=CORES)
+# multiply-adds in vectors that are worth a thread: a millisecond, some times what it takes to wake one
+worth: ContextVar[int] = ContextVar("worth_a_thread", default=2**24)
 _pool: tuple[int, ThreadPoolExecutor] | None = None  # (process id, pool): a forked child must not use its parent's pool
 
 
@@ -31,6 +33,11 @@ def for_ranges(body: Callable[[int, int], object], n: int, grain: int = 1) -> No
     body(0, bounds[1])
     for future in waiting:
         future.result()
+
+
+def share(cost: int) -> int:
+    """How many items are worth a thread, each taking as long as so many multiply-adds in vectors."""
+    return -(-worth.get() // max(cost, 1))
 
 
 def _executor() -> ThreadPoolExecutor:

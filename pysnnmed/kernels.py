@@ -71,16 +71,23 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def use_threads(n: int | None) -> Iterator[None]:
-    """Let kernels of this block split their work over `n` threads, None for no change. Results do not depend on n."""
+def use_threads(n: int | None, *, split_small: bool = False) -> Iterator[None]:
+    """Let kernels of this block split their work over `n` threads, None for no change. Results do not depend on n.
+
+    Work that takes no longer than it takes to wake a thread is not split; with `split_small` it is, as tests want it.
+    """
     if n is not None and n < 1:
         raise ParameterError(f"use_threads: the number of threads must be at least 1, not {n}")
     threads = importlib.import_module("pysnnmed.backends.threads")
-    token = threads.limit.set(threads.limit.get() if n is None else n)
+    tokens = (
+        threads.limit.set(threads.limit.get() if n is None else n),
+        threads.worth.set(1 if split_small else threads.worth.get()),
+    )
     try:
         yield
     finally:
-        threads.limit.reset(token)
+        for variable, token in zip((threads.limit, threads.worth), tokens, strict=True):
+            variable.reset(token)
 
 
 def release_memory() -> int:

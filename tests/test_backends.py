@@ -213,3 +213,17 @@ def test_a_kernel_without_a_reference_is_found():
 def test_asking_for_a_kernel_that_is_not_there_is_refused():
     with pytest.raises(ParameterError, match="there is no kernel 'fft'"):
         check_backend(REFERENCE, only=["fft"])
+
+
+def test_small_work_is_split_only_where_that_is_asked_for():
+    threads = importlib.import_module("pysnnmed.backends.threads")
+
+    def ranges(cost, **options):
+        found = []
+        with kernels.use_threads(2, **options):
+            threads.for_ranges(lambda start, stop: found.append((start, stop)), 8, threads.share(cost))
+        return sorted(found)
+
+    assert ranges(1) == [(0, 8)]
+    assert ranges(1, split_small=True) == ranges(10**9) == [(0, 4), (4, 8)]
+    assert ranges(0) == [(0, 8)]

@@ -85,7 +85,7 @@ def test_real_numbers_are_near_and_equal_on_any_number_of_threads(geometries, da
     exact = all_three(reference, *(a.astype(np.float64) for a in case[:4]), case[4])
     with kernels.use_threads(1):
         alone = all_three(compiled, *case)
-    with kernels.use_threads(threads):
+    with kernels.use_threads(threads, split_small=True):
         together = all_three(compiled, *case)
     for got, again, want, scale in zip(alone, together, exact, magnitudes, strict=True):
         np.testing.assert_array_equal(got, again)

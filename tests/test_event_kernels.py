@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from pysnnmed.deploy.operations import Dynamics, Geometry, Raised, ReadOut, SpikingLayer, Synapses
 from pysnnmed.deploy.values import pack, unpack
+from pysnnmed.kernels import use_threads
 
 pytest.importorskip("numba")
 
 from pysnnmed.backends.packed import Packed
 
 from pysnnmed.backends import numba_kernels as kernels
-from pysnnmed.backends import threads
 
 PARTS = ("frames", "raised", "rates", "analog")
 CHANNELS = (1, 3, 8, 16, 24, 32, 33, 64, 65, 128, 130)
@@ -242,11 +242,8 @@ def check(layer, inputs, **options):
 
 @given(layers(), st.sampled_from((1, 2, 3)))
 def test_layers_give_what_their_equation_says_and_count_it(drawn, n_threads):
-    token = threads.limit.set(n_threads)
-    try:
+    with use_threads(n_threads, split_small=True):
         check(*drawn)
-    finally:
-        threads.limit.reset(token)
 
 
 @given(layers())
@@ -304,11 +301,8 @@ def test_nothing_depends_on_the_number_of_threads(drawn):
     layer, inputs = drawn
     results = []
     for n in (1, 2, 5):
-        token = threads.limit.set(n)
-        try:
+        with use_threads(n, split_small=True):
             results.append(run(layer, inputs))
-        finally:
-            threads.limit.reset(token)
     for words, executed in results[1:]:
         assert np.array_equal(words, results[0][0])
         assert executed == results[0][1]
@@ -318,13 +312,10 @@ def test_scratch_of_one_thread_serves_many(rng):
     layer, inputs = conv_layer(rng.integers(-9, 10, (16, 16, 3, 3)).astype(np.int8), shape=(40, 200))
     memory = np.empty(300_064, np.uint8)
     start = -memory.ctypes.data % 64
-    token = threads.limit.set(4)
-    try:
+    with use_threads(4, split_small=True):
         check(layer, inputs, scratch=memory[start : start + 300_000])
         with pytest.raises(ValueError, match="scratch must have at least"):
             run(layer, inputs, scratch=memory[start : start + 640])
-    finally:
-        threads.limit.reset(token)
 
 
 def test_grouped_layers_are_handed_over(rng):
@@ -369,12 +360,9 @@ def test_an_event_is_spread_over_the_sixteen_outputs_of_a_plane(data):
     raised = Raised(("a",), weight, below)
     both = SpikingLayer("layer", same, dynamics, rest, frames=beside, raised=raised)
     others = (rng.random((2, 3, *below.output_shape(low))) < 0.3).astype(np.uint8)
-    token = threads.limit.set(data.draw(st.sampled_from((1, 3))))
-    try:
+    with use_threads(data.draw(st.sampled_from((1, 3))), split_small=True):
         check(alone, {"frames": (bits,)})
         check(both, {"frames": (others,), "raised": (bits,)})
-    finally:
-        threads.limit.reset(token)
 
 
 # ------------------------------------------------------------------------------------------------------ the read-out
@@ -397,11 +385,8 @@ def test_read_outs_give_what_their_equation_says(data):
     memory = np.empty(need + 64, np.uint8)
     start = -memory.ctypes.data % 64
     packed = tuple(Packed(pack(bits), bits.shape[1]) for bits in arrays)
-    token = threads.limit.set(data.draw(st.sampled_from((1, 2, 3))))
-    try:
+    with use_threads(data.draw(st.sampled_from((1, 2, 3))), split_small=True):
         values, executed = kernels.read_out(operation, packed, scratch=memory[start : start + need])
-    finally:
-        threads.limit.reset(token)
     x = np.concatenate([values_of(bits, 1)[0] for bits in arrays])
     sums = dense_conv(x.astype(np.float64), weight.astype(np.float64), g).astype(np.float32)  # exact
     assert np.array_equal(values, per_channel(factor, g.ndim) * sums + per_channel(bias, g.ndim))
@@ -417,11 +402,8 @@ def test_read_outs_of_few_and_many_channels_are_the_same_for_every_number_of_thr
     words = Packed(pack((rng.random((2, 4, 16, 16)) < 0.3).astype(np.uint8)), 4)
     found = []
     for n_threads in (1, 2, 3):
-        token = threads.limit.set(n_threads)
-        try:
+        with use_threads(n_threads, split_small=True):
             found.append(kernels.read_out(ReadOut("head", same, synapses, np.zeros(n_out, np.float32)), (words,))[0])
-        finally:
-            threads.limit.reset(token)
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
 

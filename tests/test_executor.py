@@ -273,7 +273,7 @@ def spikes_of(program):
 def test_every_backend_and_number_of_threads_computes_the_same(backend, case, threads):
     keep = spikes_of(case.program)
     wanted = execute(case.program, case.inputs, keep=keep)
-    with kernels.use_backend(backend), kernels.use_threads(threads):
+    with kernels.use_backend(backend), kernels.use_threads(threads, split_small=True):
         found = execute(case.program, case.inputs, keep=keep)
     assert_same(found, wanted, case.program)
 

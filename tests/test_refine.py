@@ -130,7 +130,7 @@ def test_the_number_of_threads_does_not_matter(backend):
     fixed, moving, _ = smooth_pair((40, 36, 34), 0)
     found = []
     for n in (1, 2, 3):
-        with kernels.use_backend(backend), kernels.use_threads(n):
+        with kernels.use_backend(backend), kernels.use_threads(n, split_small=True):
             found.append(refined(fixed, moving, nothing(fixed.shape), 2)[0])
     assert np.abs(found[0]).max() > 0.1
     np.testing.assert_array_equal(found[1], found[0])

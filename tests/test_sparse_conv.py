@@ -97,7 +97,7 @@ def test_events_give_what_the_reference_gives(by_events, dtype, outputs):
     @given(cases(dtype, outputs), st.integers(1, 3))
     def examine(case, threads):
         by_events.clear()
-        with kernels.use_threads(threads):
+        with kernels.use_threads(threads, split_small=True):
             got = calls_of(NUMBA, *case)
         assert set(by_events) == {"sum_taps", "sum_positions"}
         for a, b in zip(got, calls_of(REFERENCE, *case), strict=True):
@@ -114,7 +114,7 @@ def test_result_does_not_depend_on_the_threads(by_events, rng):
     geometry = ((1,) * 3, (1,) * 3, (1,) * 3, 1)
     results = []
     for n in (1, 2, 5):
-        with kernels.use_threads(n):
+        with kernels.use_threads(n, split_small=True):
             results.append(calls_of(NUMBA, x, weight, bias, g, geometry))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):

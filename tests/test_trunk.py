@@ -423,7 +423,7 @@ def test_a_batch_is_its_samples_and_threads_change_nothing(rng):
     program = lower(network, "float32")
     wanted = [execute(program, {"image": x}).outputs["logits"] for x in images]
     for backend, threads in itertools.product(BACKENDS, (1, 3)):
-        with kernels.use_backend(backend), kernels.use_threads(threads):
+        with kernels.use_backend(backend), kernels.use_threads(threads, split_small=True):
             found = execute(program, {"image": images}).outputs["logits"]
         np.testing.assert_allclose(found, np.stack(wanted), rtol=1e-3, atol=1e-3)
 

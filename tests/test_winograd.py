@@ -79,7 +79,7 @@ def test_pairs_give_what_the_reference_gives(by_pairs, dtype):
     @given(cases(dtype), st.integers(1, 3), st.sampled_from([1, 3000, winograd.PANEL]))
     def examine(case, threads, panel):
         by_pairs.clear()
-        with kernels.use_threads(threads), mock.patch.object(winograd, "PANEL", panel):
+        with kernels.use_threads(threads, split_small=True), mock.patch.object(winograd, "PANEL", panel):
             got = sums(NUMBA, *case)
         assert by_pairs == [True, True]
         equal(got, sums(REFERENCE, *case))
@@ -103,7 +103,7 @@ def test_rounding_is_that_of_the_direct_sum_but_for_a_small_factor(by_pairs, dty
 def test_result_does_not_depend_on_the_threads(by_pairs, rng):
     case, results = normal_case(rng, batch=3), []
     for n in (1, 2, 5):
-        with kernels.use_threads(n), mock.patch.object(winograd, "PANEL", 2**14):
+        with kernels.use_threads(n, split_small=True), mock.patch.object(winograd, "PANEL", 2**14):
             results.append(sums(NUMBA, *case))
     for other in results[1:]:
         equal(other, results[0])

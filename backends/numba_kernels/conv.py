@@ -19,7 +19,7 @@ from numba import njit
 
 from .. import buffers
 from ..shifted_rows import Reading, Sizes, as_volumes, forward_reading, gradient_readings, volume
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from . import depthwise, pointwise, winograd
 from .simd import (
     DOT_ROWS,
@@ -134,7 +134,7 @@ def conv_backward_weight(
     def body(start: int, stop: int) -> None:
         _sum_positions(x, g, strips, offsets, sums, start, stop)
 
-    for_ranges(body, parts)
+    for_ranges(body, parts, share(g.size * n_in * n_taps // parts))
     tiles = sums.sum(axis=0)[..., : DOT_ROWS * DOT_VECTORS].reshape(groups, *blocks, DOT_ROWS, DOT_VECTORS)
     matrices = tiles.swapaxes(2, 3).reshape(groups, blocks[0] * DOT_ROWS, blocks[1] * DOT_VECTORS)
     return matrices[:, :n_out, : n_in * n_taps].reshape(groups * n_out, n_in, *kernel_shape)
@@ -167,7 +167,8 @@ def _sum_taps(
     def body(begin: int, end: int) -> None:
         _write_sums(a, strips, w, start, out, first, step, begin, end)
 
-    for_ranges(body, len(a) * len(strips.places))
+    tasks = len(a) * len(strips.places)
+    for_ranges(body, tasks, share(out.size * weights[0, 0].size // tasks))
 
 
 def _few_events(a: np.ndarray, largest: float, reading: Reading, n_out: int) -> bool:

@@ -9,6 +9,7 @@ three rows of the gradient of an output pass over each row that they have read.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from ..shifted_rows import Reading, as_volumes
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .masked import (
     MASKED,
     PLANE_ROWS,
@@ -76,7 +77,7 @@ def sum_taps(a: np.ndarray, weights: np.ndarray, start: np.ndarray, reading: Rea
     def body(begin: int, end: int) -> None:
         write(a, w, start, first, nothing, out, begin, end)
 
-    for_ranges(body, out.shape[0] * out.shape[1])
+    for_ranges(body, out.shape[0] * out.shape[1], share(math.prod(out.shape[2:]) * weights[0, 0].size))
 
 
 def sum_positions(g: np.ndarray, x: np.ndarray, reading: Reading, groups: int) -> np.ndarray:
@@ -89,7 +90,7 @@ def sum_positions(g: np.ndarray, x: np.ndarray, reading: Reading, groups: int) -
     def body(begin: int, end: int) -> None:
         _sum_window_products(g, x, windows.first, nothing, sums, begin, end)
 
-    for_ranges(body, len(sums))
+    for_ranges(body, len(sums), share(g.size * n_in * windows.taps.size // len(sums)))
     grad = np.empty((n_out, n_in, windows.taps.size), x.dtype)
     grad[..., windows.taps] = sums.sum(axis=(0, 5))
     return grad

@@ -9,11 +9,10 @@ import numpy as np
 from numba import njit
 
 from ..packed import Executed, word_count, word_type
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .octets import BITS, octets
 
 _BLOCK = 512  # positions
-_GRAIN = 2**12  # positions a thread works on at least
 
 
 def fire_currents(neurons: Any, currents: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, Executed]:
@@ -30,7 +29,7 @@ def fire_currents(neurons: Any, currents: np.ndarray, out: np.ndarray | None = N
         spikes = _fire(flat, words, neurons.steps, *numbers, np.float32(neurons.leak), neurons.hard, start, stop)
         counts.append(spikes)
 
-    for_ranges(body, n, _GRAIN)
+    for_ranges(body, n, share(8 * slots * channels))
     return out, Executed(0, 0, sum(counts))
 
 

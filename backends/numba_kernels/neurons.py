@@ -19,12 +19,11 @@ from numba import njit
 from .. import buffers
 from ..numpy_kernels.neurons import lif_backward as _reference_backward
 from ..numpy_kernels.neurons import lif_forward as _reference_forward
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .exponential import exp_of_negative
 
 _BLOCK = 2048  # neurons per block: the rows in use fit the first-level cache
 _POTENTIALS = 1 << 17  # and on the way back as many potentials over time at most, to stay in the second-level cache
-_GRAIN = 16  # blocks a thread takes at least
 # Surrogate.code
 _ATAN, _SIGMOID, _PIECEWISE_QUADRATIC, _FAST_SIGMOID, _SOFT_SIGN, _GAUSSIAN, _EXPONENTIAL, _RECTANGLE, _CONSTANT = (
     range(9)
@@ -54,7 +53,7 @@ def lif_forward(
     s, v_last = buffers.empty((steps, *x.shape[1:]), x.dtype), buffers.empty(v0.shape, x.dtype)
     arrays = rows, _first(v0, x.dtype), v_last.reshape(-1), s.reshape(steps, -1)
     numbers = number(beta), number(v_threshold), number(amount), number(v_reset), bool(soft), codes[0], number(codes[1])
-    for_ranges(lambda a, b: _forward(*arrays, *numbers, a, b), -(-v_last.size // _BLOCK), _GRAIN)
+    for_ranges(lambda a, b: _forward(*arrays, *numbers, a, b), -(-v_last.size // _BLOCK), share(8 * steps * _BLOCK))
     return s, v_last
 
 
@@ -93,7 +92,7 @@ def lif_backward(
     arrays = g_spikes, g_last, rows, _first(v0, x.dtype), g_x.reshape(rows.shape), g_v0.reshape(-1), sums
     numbers = number(beta), number(v_threshold), number(amount), number(v_reset), number(levels), number(alpha)
     flags = spike, surrogate, bool(soft), bool(detach_reset), bool(learnable)
-    for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, size, a, b), n_blocks, _GRAIN)
+    for_ranges(lambda a, b: _backward(*arrays, *numbers, *flags, size, a, b), n_blocks, share(16 * steps * size))
     g_start = g_v0 if initial else None
     if not learnable:
         return g_x, g_start, None, None, None

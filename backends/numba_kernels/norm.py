@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from .. import buffers
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 
 _LANES = 32  # independent partial sums, so that additions need not wait for each other
 
@@ -27,7 +27,7 @@ def batch_norm_forward(
     out = buffers.empty(lines.shape, x.dtype)
     scale = gamma / np.sqrt(variance + epsilon)
     numbers = np.stack([mean, scale, beta]).astype(x.dtype)
-    for_ranges(lambda a, b: _normalise(lines, numbers, out, a, b), lines.shape[0] * lines.shape[1])
+    for_ranges(lambda a, b: _normalise(lines, numbers, out, a, b), *_lines_and_share(lines))
     return out.reshape(x.shape)
 
 
@@ -49,7 +49,7 @@ def batch_norm_backward(
     # gamma inverse (g - <g> - (x - mean) inverse <g z>)
     numbers = np.stack([mean, gamma * inverse, sum_g / n, inverse * sum_gz / n]).astype(x.dtype)
     out = buffers.empty(lines.shape, x.dtype)
-    for_ranges(lambda a, b: _normalise_adjoint(grads, lines, numbers, out, a, b), lines.shape[0] * lines.shape[1])
+    for_ranges(lambda a, b: _normalise_adjoint(grads, lines, numbers, out, a, b), *_lines_and_share(lines))
     return out.reshape(x.shape), sum_gz.astype(gamma.dtype), sum_g.astype(gamma.dtype)
 
 
@@ -58,11 +58,15 @@ def _lines(x):
     return np.ascontiguousarray(x).reshape(*x.shape[:2], -1)
 
 
+def _lines_and_share(lines):
+    """How many lines there are, and how many are worth a thread."""
+    return lines.shape[0] * lines.shape[1], share(lines.shape[2])
+
+
 def _sums(first, second, centres):
     """Per channel of two [B, C, voxels]: (sum of d, sum of d e), d = first - centres[0], e = second - centres[1]."""
     sums = np.empty((*first.shape[:2], 2))
-    n = first.shape[0] * first.shape[1]
-    for_ranges(lambda a, b: _sum_products(first, second, np.stack(centres), sums, a, b), n)
+    for_ranges(lambda a, b: _sum_products(first, second, np.stack(centres), sums, a, b), *_lines_and_share(first))
     return sums.sum(axis=0).T
 
 

@@ -17,7 +17,7 @@ from numba import njit
 from ..numpy_kernels.packed_attention import scaled_factor
 from ..packed import Attended, Gated, Packed, head_masks
 from ..shifted_rows import Sizes
-from ..threads import CORES, for_ranges, limit
+from ..threads import CORES, for_ranges, limit, share
 from .attention import BITS, _count_both, _turn
 from .layouts import LINE_LANES, aligned_bytes, blocks_of, empty, padded_lanes
 from .octets import BITS as OCTET
@@ -70,7 +70,7 @@ def attend(
             )  # fmt: skip
         rooms.append(room)
 
-    for_ranges(body, steps, -(-steps // workers))
+    for_ranges(body, steps, max(-(-steps // workers), share(n * channels * (channels // heads + len(readings)))))
     x, y, z, both, others, nonzero = met.sum(axis=0).tolist()
     if tokens:
         return out, Attended(z, x, y, others, both, nonzero)
@@ -100,8 +100,9 @@ def gate(
     )  # fmt: skip
     done: list[tuple[int, ...]] = []
     if operation.axis == "token":
+        least = share(4 * steps * value.channels)
         for_ranges(
-            lambda a, b: done.append(_gate_tokens(first, second, passed, masks, *numbers, target, a, b)), n, 2**10
+            lambda a, b: done.append(_gate_tokens(first, second, passed, masks, *numbers, target, a, b)), n, least
         )
     else:
         done.append(_gate_channels(first, second, passed, value.channels, *numbers, target))

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from ..shifted_rows import Reading
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .simd import (
     DOT_ROWS,
     DOT_VECTORS,
@@ -55,7 +55,7 @@ def sum_taps(a: np.ndarray, weights: np.ndarray, start: np.ndarray, out: np.ndar
     def body(begin: int, end: int) -> None:
         _write_products(a, strips, w, start, rows, begin, end)
 
-    for_ranges(body, len(a) * len(strips))
+    for_ranges(body, len(a) * len(strips), share(weights.size * a.shape[2] // len(strips)))
 
 
 def sum_positions(g: np.ndarray, x: np.ndarray, groups: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def sum_positions(g: np.ndarray, x: np.ndarray, groups: int) -> np.ndarray:
     def body(begin: int, end: int) -> None:
         _sum_products(x, g, strips, outputs, channels * x.shape[2], sums, begin, end)
 
-    for_ranges(body, len(sums))
+    for_ranges(body, len(sums), share(g.size * n_in // len(sums)))
     tiles = sums.sum(axis=0)[..., : DOT_ROWS * DOT_VECTORS].reshape(groups, *sums.shape[2:4], DOT_ROWS, DOT_VECTORS)
     grad = np.empty((groups, n_out, n_in), x.dtype)
     grad[:, np.add.outer(outputs, np.arange(DOT_ROWS))] = tiles.swapaxes(2, 3).reshape(

@@ -7,9 +7,7 @@ from numba import njit
 
 from .. import buffers
 from ..interpolation import linear_taps
-from ..threads import for_ranges
-
-_GRAIN = 1 << 14  # at least so many elements per thread
+from ..threads import for_ranges, share
 
 
 def max_pool_forward(
@@ -97,8 +95,7 @@ def _along_axis(kernel, x, axis, new_size, taps):
     lines = np.ascontiguousarray(x).reshape(n, x.shape[axis], -1)
     new_lines = out.reshape(n, new_size, -1)
     fraction = fraction.astype(x.dtype)
-    grain = _GRAIN // max(lines.shape[1] * lines.shape[2], 1) + 1
-    for_ranges(lambda a, b: kernel(lines, lower, upper, fraction, new_lines, a, b), n, grain)
+    for_ranges(lambda a, b: kernel(lines, lower, upper, fraction, new_lines, a, b), n, share(4 * new_lines[0].size))
     return out
 
 
@@ -117,7 +114,7 @@ def _volumes(x):
 
 
 def _grain(volumes):
-    return _GRAIN // max(volumes.shape[2] * volumes.shape[3], 1) + 1
+    return share(4 * volumes.shape[2] * volumes.shape[3])
 
 
 def _pooled_shape(shape, kernel, stride, padding):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from .. import taps
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .layouts import once_for
 
 
@@ -32,7 +33,7 @@ def add_rows_of(
             x_taps, near, padding, factor, bias, target, count[0], count[1], begin, end, start, stop,
         )  # fmt: skip
 
-    for_ranges(body, steps * len(bias))
+    for_ranges(body, steps * len(bias), share(math.prod(count) * weight.shape[1]))
 
 
 def reached(x: np.ndarray, geometry: Any, n_out: int, units: bool = False) -> int:
@@ -42,8 +43,9 @@ def reached(x: np.ndarray, geometry: Any, n_out: int, units: bool = False) -> in
     usual = int(np.bincount(along).argmax())
     others = np.flatnonzero(along != usual)
     rows = np.ascontiguousarray(x).reshape(-1, *size)
+    n, grain = len(rows), share(math.prod(size))
     totals: list[int] = []
-    for_ranges(lambda a, b: totals.append(_reached(rows, z, y, along, usual, others, units, a, b)), len(rows))
+    for_ranges(lambda a, b: totals.append(_reached(rows, z, y, along, usual, others, units, a, b)), n, grain)
     return sum(totals) * (n_out // geometry.groups)
 
 

@@ -6,9 +6,8 @@ import numpy as np
 from numba import njit
 
 from ..shifted_rows import volume
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 
-_GRAIN = 1 << 15  # words a thread handles at least
 _TWICE = {8: np.uint16, 16: np.uint32, 32: np.uint64}  # by bits: two words as one
 
 
@@ -44,7 +43,7 @@ def _room(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np
 
 
 def _for_rows(body, rows: int, target: np.ndarray) -> None:
-    for_ranges(body, rows, max(1, _GRAIN // max(1, target.shape[3] * target.shape[4])))
+    for_ranges(body, rows, share(4 * target.shape[3] * target.shape[4]))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -11,13 +11,12 @@ from numba import njit
 from .. import taps
 from ..packed import Packed
 from ..shifted_rows import Sizes
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .layouts import LINE_LANES, aligned, blocks_of, once_for, padded_lanes
 from .octets import BITS, octets
 from .vectors import GROUP, add_from, at, popcount, store, trailing_zeros, zeros
 
 _TILE = 64  # columns whose sums are turned over together
-_GRAIN = 2**10  # positions a thread works on at least
 
 
 def add_spikes(
@@ -42,7 +41,9 @@ def add_spikes(
         )  # fmt: skip
         reached.append(done)
 
-    for_ranges(body, steps * rows * tiles, -(-_GRAIN // min(count[2], _TILE)))
+    # every fourth input or fewer fire
+    most = min(count[2], _TILE) * source.channels * z_taps.shape[1] * y_taps.shape[1] * x_taps.shape[1] * lanes // 4
+    for_ranges(body, steps * rows * tiles, share(most))
     return sum(reached)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from ..shifted_rows import Reading, Sizes, forward_reading
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .layouts import aligned_bytes, once_for
 from .simd import ROWS, VECTOR_BYTES, VECTORS, broadcast_rows, multiply_add, store
 from .strips import Strips, pack, strips_of, tiled
@@ -56,7 +56,7 @@ def add_tiles(
         rooms.append(room)
 
     tasks = steps * len(strips.places)
-    for_ranges(body, tasks, -(-tasks // len(rooms)))
+    for_ranges(body, tasks, max(-(-tasks // len(rooms)), share(weights.size * strips.longest)))
 
 
 def _weights(operation: Any, first_channel: int, channels: int) -> np.ndarray:

@@ -7,10 +7,8 @@ import math
 import numpy as np
 from numba import njit
 
-from ..threads import for_ranges
+from ..threads import for_ranges, share
 from .octets import BITS, octets
-
-_GRAIN = 2**12  # positions a thread works on at least
 
 
 def unpack_step(words: np.ndarray, channels: int, out: np.ndarray) -> int:
@@ -18,7 +16,7 @@ def unpack_step(words: np.ndarray, channels: int, out: np.ndarray) -> int:
     levels, *shape, _ = words.shape
     flat, target = octets(words).reshape(levels, math.prod(shape), -1), out.reshape(channels, -1)
     counts: list[int] = []
-    for_ranges(lambda a, b: counts.append(_unpack(flat, target, a, b)), flat.shape[1], _GRAIN)
+    for_ranges(lambda a, b: counts.append(_unpack(flat, target, a, b)), flat.shape[1], share(4 * levels * channels))
     return sum(counts)
 
 

@@ -95,7 +95,7 @@ def _check_results(
         kept = copy.deepcopy(arguments)
         want = _parts(reference(*copy.deepcopy(arguments)))
         try:
-            with kernels.use_threads(n):
+            with kernels.use_threads(n, split_small=True):
                 result = kernel(*arguments)
             got = _parts(result)
         except Exception as error:  # whatever a kernel of one's own may raise
@@ -172,7 +172,7 @@ def _difference(got: list[Any], want: list[Any], rtol: float, atol: float, own: 
 
 
 def _depends_on_threads(kernel: Kernel, arguments: tuple, first: list[Any], threads: int) -> str:
-    with kernels.use_threads(threads):
+    with kernels.use_threads(threads, split_small=True):
         again = _parts(kernel(*copy.deepcopy(arguments)))
     problem = _difference(again, first, 0.0, 0.0)
     return f"on another number of threads, or when called again, {problem}" if problem else ""
