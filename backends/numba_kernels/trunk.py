@@ -1,8 +1,8 @@
 """Convolutions of real numbers at every step and of the spikes that they cause: which loops run which.
 
-real numbers    tiles of outputs and positions in registers; rows of outputs where an output has few inputs
+real numbers    tiles of outputs and positions in registers; planes or rows of outputs where an output has few inputs
 spikes          a row of weights for each spike and tap; rows of outputs where an output has few inputs, of spikes
-                that are unpacked first
+                that are unpacked first; or planes of them
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .. import numpy_kernels, threads
 from ..packed import Executed, Packed
 from ..shifted_rows import Sizes
 from .layouts import empty
+from .plane_sums import reading_of, write_planes
 from .row_convolution import add_rows_of, reached
 from .spike_sums import events_of
 from .tap_sums import add_spikes
@@ -53,6 +54,10 @@ def convolve_reals(
     if geometry.groups > 1 and len(sources) > 1:
         return numpy_kernels.convolve_reals(operation, sources, out, scratch)
     out = _result(operation, steps, tuple(shape), out)
+    reading = reading_of(geometry, tuple(shape), len(operation.bias))
+    if reading is not None:
+        write_planes(operation, sources[0], reading, out)
+        return out, reached(sources[0], geometry, len(operation.bias))
     by_rows = _by_rows(geometry)
     rooms = [] if by_rows else _rooms(operation, tuple(shape), tuple(x.shape[1] for x in sources), scratch)
     first, total = 0, 0
@@ -86,10 +91,14 @@ def _grouped(operation: Any, source: Packed, steps: int, out: np.ndarray, scratc
     if scratch is None:
         scratch = empty(4 * math.prod(shape), np.uint8)
     values = scratch[: 4 * math.prod(shape)].view(np.float32).reshape(1, *shape)
+    reading = reading_of(operation.geometry, shape[1:], len(operation.bias))
     events = synops = 0
     for t in range(steps):
         events += unpack_step(source.words[t * levels : (t + 1) * levels], source.channels, values[0])
-        add_rows_of(operation, values, 0, out[t : t + 1])
+        if reading is None:
+            add_rows_of(operation, values, 0, out[t : t + 1])
+        else:
+            write_planes(operation, values, reading, out[t : t + 1])
         synops += reached(values, operation.geometry, len(operation.bias), units=True)
     return Executed(events, synops)
 
