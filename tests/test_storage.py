@@ -184,7 +184,8 @@ WRONG = {
     "analog channels": (lambda c, a: c.update(analog_channels={"encoder.0": 10**9}), "'encoder.0'.*analog_channels"),
     "analog channels of a head": (lambda c, a: c.update(analog_channels={"head": 10}), "'head'.*analog_channels"),
     "no analog channels": (lambda c, a: c.update(analog_channels=[]), "analog_channels must be"),
-    "version": (lambda c, a: c.update(version=3), "update pysnnmed"),
+    "later version": (lambda c, a: c.update(version=3), "not 3; update pysnnmed"),
+    "earlier version": (lambda c, a: c.update(version=1), "not 1; lower the network again"),
     "operations": (lambda c, a: c.update(operations={}), "list"),
     "nameless": (lambda c, a: c["operations"][0].pop("name"), "operation 0 has no name"),
 }

@@ -91,7 +91,9 @@ def from_text(text: str, arrays: Mapping[str, np.ndarray]) -> Program:
         raise ProgramError(f"the description of the program is not valid JSON ({error})") from error
     if not isinstance(content, dict) or content.get("version") != VERSION:
         found = content.get("version") if isinstance(content, dict) else None
-        raise ProgramError(f"programs of version {VERSION} can be read, not {found!r}; update pysnnmed")
+        older = isinstance(found, int) and found < VERSION
+        cure = "lower the network again" if older else "update pysnnmed"
+        raise ProgramError(f"programs of version {VERSION} can be read, not {found!r}; {cure}")
     if set(content) != {"version", "operations", *_PROGRAM}:
         raise ProgramError(f"a program has the fields {', '.join(_PROGRAM)} and operations, not {', '.join(content)}")
     hints = {**_hints(Program), "inputs": dict[str, int], "analog_channels": dict[str, int], "facts": dict[str, Any]}
