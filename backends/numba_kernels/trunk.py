@@ -1,8 +1,8 @@
 """Convolutions of real numbers at every step and of the spikes that they cause: which loops run which.
 
 real numbers    tiles of outputs and positions in registers; planes or rows of outputs where an output has few inputs
-spikes          a row of weights for each spike and tap; rows of outputs where an output has few inputs, of spikes
-                that are unpacked first; or planes of them
+spikes          a row of weights for each spike and tap; tables of sums where channels are few and positions alone; of
+                groups, which have few inputs, planes or rows of outputs of spikes that are unpacked first
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .. import numpy_kernels, threads
 from ..packed import Executed, Packed
 from ..shifted_rows import Sizes
 from .layouts import empty
+from .octet_sums import fits, write_octets
 from .plane_sums import reading_of, write_planes
 from .row_convolution import add_rows_of, reached
 from .spike_sums import events_of
@@ -38,6 +39,10 @@ def convolve_spikes(
     out = _result(operation, steps, shape, out)
     if geometry.groups > 1:
         return out, _grouped(operation, sources[0], steps, out, scratch)
+    if fits(operation, sources, steps):
+        write_octets(operation, sources[0], steps, out)
+        events = events_of(sources[0])
+        return out, Executed(events, events * len(operation.bias))
     first = events = connections = 0
     for i, source in enumerate(sources):
         connections += add_spikes(operation, source, first, steps, out, i == 0, i == len(sources) - 1)

@@ -322,14 +322,19 @@ def convolutions(draw: Callable, values: Values, sources: Sequence[str], name: s
     """A convolution of some of these sources, which are of one kind and shape."""
     names = _some(draw, sources, least=1)
     rng, channels = _generator(draw), sum(values[n].channels for n in names)
-    width = draw(_widths())
-    if draw(st.booleans()):  # depthwise
-        shape = values[names[0]].shape
+    n_out, shape, kind = (
+        draw(_widths()),
+        values[names[0]].shape,
+        draw(st.sampled_from(["any", "depthwise", "pointwise"])),
+    )
+    ones = (1,) * len(shape)
+    if kind == "any":
+        geometry, n_out = _geometry_and_outputs(draw, shape, [channels], n_out)
+    elif kind == "depthwise":
         kernel = tuple(2 * draw(st.integers(0, 1)) + 1 for _ in shape)
-        ones = (1,) * len(shape)
         geometry, n_out = Geometry(kernel, ones, tuple(k // 2 for k in kernel), ones, channels), channels
     else:
-        geometry, n_out = _geometry_and_outputs(draw, values[names[0]].shape, [channels], width)
+        geometry = Geometry(ones, ones, (0,) * len(shape), ones)
     synapses = _synapses(draw, rng, geometry, n_out, channels, names, draw(st.booleans()), wide=False)
     factor = np.ldexp(rng.integers(1, 4, n_out), -2).astype(np.float32)
     return Convolve(name, geometry, Synapses(names, synapses.weight, factor), _numbers(rng, (n_out,), np.float32, 3))
