@@ -30,6 +30,12 @@ def add_taken(sums: dict[int, np.ndarray], key: int, gradients: list[np.ndarray 
     sums[key] = held
 
 
+def taken(sums: dict[int, np.ndarray], key: int) -> np.ndarray:
+    """sums[key], taken out to be kept; a copy where somebody else reaches it, for gradients may share their memory."""
+    gradient = sums.pop(key)
+    return gradient if sys.getrefcount(gradient) <= ALONE and _sole_access(gradient) else np.array(gradient)
+
+
 def _references_of_a_local() -> int:
     array = np.empty(0)
     return sys.getrefcount(array)
@@ -41,10 +47,10 @@ ALONE = _references_of_a_local()  # of an array that one variable holds: 2, in a
 def _ours_to_change(array: np.ndarray) -> bool:
     """Whether an array that nobody else holds may be written to: not so if others reach its memory, or if it repeats
     one element, as broadcasting makes them."""
-    return array.flags.writeable and sole_access(array)
+    return array.flags.writeable and _sole_access(array)
 
 
-def sole_access(array: np.ndarray) -> bool:
+def _sole_access(array: np.ndarray) -> bool:
     """Whether no other array reaches the memory of this one: it owns it or has it on loan (see backends.buffers), or is
     another shape of an array that does and that nobody else holds."""
     while isinstance(array, np.ndarray):  # not so for a sum of numbers

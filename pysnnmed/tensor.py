@@ -1,4 +1,4 @@
-"""Reverse-mode automatic differentiation on NumPy arrays: the whole engine.
+"""Reverse-mode automatic differentiation on NumPy arrays: the whole engine, but for the memory of gradients.
 
 A `Tensor` is an array plus the `Function` call that made it. A `Function` is one differentiable operation: `forward`
 maps arrays to an array, `backward` maps the gradient of the output to one gradient per input (the vector-Jacobian
@@ -9,7 +9,6 @@ product). `Tensor.backward` walks the calls from the result back to the leaves. 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeAlias
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import ParameterError, PysnnmedError, ShapeError
-from .gradient_memory import ALONE, add_taken, sole_access
+from .gradient_memory import add_taken, taken
 from .operators import Operators
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -114,16 +113,13 @@ class Tensor(Operators):
         tensors = _users_first(self)
         del self  # the walk holds no tensor whose users are done: its array is free before the next ones are made
         for tensor in tensors:
-            g = pending.pop(id(tensor))
+            key = id(tensor)
             if tensor.call is None:
-                if tensor.grad is not None:
-                    tensor.grad = np.asarray(tensor.grad + g)
-                else:  # copied where somebody else can reach it: gradients may share their memory
-                    tensor.grad = g if sys.getrefcount(g) <= ALONE and sole_access(g) else np.array(g)
+                tensor.grad = taken(pending, key) if tensor.grad is None else np.asarray(tensor.grad + pending.pop(key))
                 continue
             call, tensor.call = tensor.call, _FREED  # drops the saved arrays as soon as they have been used
             del tensor
-            grads = call.gradients(g)
+            grads = call.gradients(pending.pop(key))
             for i, parent in enumerate(call.parents):
                 add_taken(pending, id(parent), grads, i)
             del parent  # leaves `pending` as the only holder
