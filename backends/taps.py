@@ -41,6 +41,12 @@ def axis_readers(
     return readers
 
 
+def one_to_one(geometry: Any) -> bool:
+    """Whether an output reads its own position alone, as in a 1x1 convolution."""
+    same = set(geometry.kernel) == {1} == set(geometry.stride)
+    return same and not any((*geometry.padding, *geometry.output_padding))
+
+
 @lru_cache(maxsize=1024)
 def axes(geometry: Any, shape: Sizes) -> tuple[Sizes, Sizes, tuple[tuple, ...]]:
     """Inputs of spatial `shape`, written with three axes: their shape, that of the outputs, and for each axis the

@@ -79,15 +79,13 @@ def use_threads(n: int | None, *, split_small: bool = False) -> Iterator[None]:
     if n is not None and n < 1:
         raise ParameterError(f"use_threads: the number of threads must be at least 1, not {n}")
     threads = importlib.import_module("pysnnmed.backends.threads")
-    tokens = (
-        threads.limit.set(threads.limit.get() if n is None else n),
-        threads.worth.set(1 if split_small else threads.worth.get()),
-    )
+    limit = threads.limit.set(threads.limit.get() if n is None else n)
+    worth = threads.worth.set(1 if split_small else threads.worth.get())
     try:
         yield
     finally:
-        for variable, token in zip((threads.limit, threads.worth), tokens, strict=True):
-            variable.reset(token)
+        threads.limit.reset(limit)
+        threads.worth.reset(worth)
 
 
 def release_memory() -> int:

@@ -101,14 +101,10 @@ def _distances(reading: Reading) -> np.ndarray:
     return reading.origin[0] + reading.distance
 
 
+@lru_cache(maxsize=1024)
 def _windows(reading: Reading) -> Windows | None:
     """The taps as windows, None if they are not."""
-    return _windows_at(_distances(reading).astype(np.int64).tobytes())
-
-
-@lru_cache(maxsize=1024)
-def _windows_at(distances: bytes) -> Windows | None:
-    distance = np.frombuffer(distances, np.int64).reshape(-1, 3)
+    distance = _distances(reading)
     if len(distance) % WINDOW_TAPS:
         return None
     taps = np.lexsort(distance.T[::-1]).reshape(-1, WINDOW, WINDOW)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from .. import taps
 from ..packed import Packed
 from ..threads import for_ranges, share
 from .layouts import once_for
@@ -23,8 +24,7 @@ MOST_TABLES = 32  # beyond about so many, the channels that fire are found and a
 def fits(operation: Any, sources: tuple[Packed, ...], steps: int) -> bool:
     """Whether the sums of a convolution are looked up: of whole weights, so that their order does not matter."""
     geometry, weight = operation.geometry, operation.synapses.weight
-    plain = set(geometry.kernel) == {1} == set(geometry.stride) and not any(geometry.padding)
-    if not plain or geometry.groups > 1 or any(geometry.output_padding) or weight.dtype.kind != "i":
+    if not taps.one_to_one(geometry) or geometry.groups > 1 or weight.dtype.kind != "i":
         return False
     binary = len(sources) == 1 and len(sources[0].words) == steps
     return binary and len(weight) * -(-sources[0].channels // BITS) <= MOST_TABLES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,7 @@ def write_planes(operation: Any, x: np.ndarray, reading: Reading, out: np.ndarra
     nothing = np.zeros((groups, n_out // groups), np.float32)
     depthwise.sum_taps(x, weights, nothing, reading, as_volumes(out))
     rows, factor, bias = out.reshape(len(out) * n_out, -1), operation.synapses.factor, operation.bias
-    size = math.prod(out.shape[2:])
-    for_ranges(lambda a, b: _scale(rows, factor, bias, a, b), len(rows), share(2 * size))
+    for_ranges(lambda a, b: _scale(rows, factor, bias, a, b), len(rows), share(2 * rows.shape[1]))
 
 
 def _by_group(weight: np.ndarray, groups: int) -> np.ndarray:

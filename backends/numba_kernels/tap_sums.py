@@ -50,10 +50,7 @@ def add_spikes(
 def _places(geometry: Any, shape: Sizes) -> tuple[Sizes, Sizes, np.ndarray, np.ndarray, np.ndarray]:
     """Shape of inputs and of outputs, with three axes, and what an output reads along each: all as one row, where an
     output reads its own position alone."""
-    same = set(geometry.kernel) == {1} == set(geometry.stride) and not any(
-        (*geometry.padding, *geometry.output_padding)
-    )
-    if same:
+    if taps.one_to_one(geometry):
         n = math.prod(shape)
         return (1, 1, n), (1, 1, n), *(taps.axis_taps(m, 1, 1, 0, 1, False, m) for m in (1, 1, n))
     size, count, axes = taps.axes(geometry, shape)

@@ -151,27 +151,29 @@ def _synapses(
             yield synops.counted_macs(layer.name, fan, value.channels * samples, nonzero=0)
         if not isinstance(value, Spikes):
             continue
-        every = _connected(layer.name, fan, value, value.channels * samples)
+        sites = value.channels * samples * math.prod(value.shape) * value.steps
         known = analog_channels.get(source, value.channels)
         for start, stop in ((0, known), (known, value.channels)):
             if start == stop:
                 continue
             alone, weight = start == known, synapses.weight[:, first + start : first + stop]
             connections = replace(
-                _connected(layer.name, fan, value, (stop - start) * samples),
-                spike_bytes_read=0 if start else every.spike_bytes_read,  # whole bytes hold spikes of both kinds
+                synops.counted_synapses(
+                    layer.name,
+                    fan,
+                    (stop - start) * samples,
+                    steps=value.steps,
+                    events=0,
+                    synops=0,
+                    int_macs=0,
+                    levels=value.levels,
+                ),
+                spike_bytes_read=0 if start else synops.packed_bytes(sites, value.levels),  # both kinds share bytes
             )
             if any(_same(weight, other, alone) for at, other in met if alone or at != part):
                 connections = synops.through_same_synapses(connections)
             yield synops.spiking_only(connections) if alone else connections
             met.append((part, weight))
-
-
-def _connected(name: str, fan: synops.Fanout, spikes: Spikes, channels: int) -> LayerCount:
-    """The connections of so many channels, without what they carried."""
-    return synops.counted_synapses(
-        name, fan, channels, steps=spikes.steps, events=0, synops=0, int_macs=0, levels=spikes.levels
-    )
 
 
 def _same(weight: np.ndarray, other: np.ndarray, up_to_sign: bool) -> bool:

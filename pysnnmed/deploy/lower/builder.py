@@ -2,9 +2,9 @@
 
     I = gain (sum over the sources of value conv(w, what arrives) + b) + neuron bias
 
-What arrives of a source are its spikes and those of the layers beside it, see `Builder.beside`,
-where `value` is what one spike or unit of a source stands for: 1, or 1 / D of normalised integer spikes, divided by T
-where the source is read as a rate, divided by the number of sources where these are averaged.
+What arrives of a source are its spikes and those of the layers beside it, see `Builder.beside`; `value` is what one
+spike or unit of it stands for: 1, or 1 / D of normalised integer spikes, divided by T where the source is
+read as a rate, divided by the number of sources where these are averaged.
 """
 
 from __future__ import annotations
